@@ -1,0 +1,146 @@
+//! What control knows and an edge needs: products, releases, heads, and who may read which blob.
+//!
+//! Control owns the truth and tells changes; an edge applies them to its own copy through
+//! [`CatalogSink`]. Nothing here stores anything.
+
+use crate::blob::BlobId;
+use crate::id::{AccessGroup, ChannelName, ComponentName, Platform, ProductId, Version};
+use crate::time::UnixSeconds;
+use serde::{Deserialize, Serialize};
+
+/// How a product's content is given out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AccessClass {
+    /// Anyone, without a token.
+    Open,
+    /// Any known account.
+    Registered,
+    /// Accounts with an entitlement.
+    Licensed,
+    /// Named accounts only; to everyone else it does not exist.
+    Closed,
+}
+
+/// A product as edges see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Product {
+    /// Its name.
+    pub id: ProductId,
+    /// For people.
+    pub title: String,
+    /// Who may read it.
+    pub access: AccessClass,
+    /// Export class that embargo policy refers to; empty means unclassified.
+    pub export_class: String,
+}
+
+/// Whether a release may still be fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReleaseState {
+    /// It may.
+    Live,
+    /// It was taken back: 410.
+    Withdrawn,
+}
+
+/// One blob of a release and its audience.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct BlobMember {
+    /// The blob: manifest, part or pack.
+    pub blob: BlobId,
+    /// The component whose content it carries.
+    pub component: ComponentName,
+    /// Who may read it.
+    pub group: AccessGroup,
+}
+
+/// A release as edges see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// Product it belongs to.
+    pub product: ProductId,
+    /// Platform it runs on.
+    pub platform: Platform,
+    /// Its version.
+    pub version: Version,
+    /// The blob with the signed root.
+    pub manifest: BlobId,
+    /// That blob's length in bytes.
+    pub manifest_bytes: u64,
+    /// Bytes of all files.
+    pub content_bytes: u64,
+    /// Files, directories and links.
+    pub entry_count: u64,
+    /// When control registered it.
+    pub registered: UnixSeconds,
+    /// Whether it may be fetched.
+    pub state: ReleaseState,
+}
+
+/// A channel's current offer as edges see it: the signed statements and what they say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    /// Product.
+    pub product: ProductId,
+    /// Platform.
+    pub platform: Platform,
+    /// Channel.
+    pub channel: ChannelName,
+    /// The head's sequence.
+    pub sequence: u64,
+    /// Version the head points at.
+    pub version: Version,
+    /// Manifest blob the head points at.
+    pub manifest: BlobId,
+    /// That blob's length in bytes.
+    pub manifest_bytes: u64,
+    /// The signed head (an encoded envelope).
+    #[serde(with = "crate::api::base64_bytes")]
+    pub head: Vec<u8>,
+    /// The publisher's signed delegation (an encoded envelope).
+    #[serde(with = "crate::api::base64_bytes")]
+    pub delegation: Vec<u8>,
+    /// Signed key rotations, oldest first (encoded envelopes).
+    #[serde(with = "crate::api::base64_list")]
+    pub rotations: Vec<Vec<u8>>,
+}
+
+/// One change of what edges may serve.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CatalogChange {
+    /// A product is new or changed.
+    Product(Product),
+    /// A release is new or changed state; `members` lists all its blobs.
+    Release {
+        /// The release.
+        release: Release,
+        /// Its manifest, parts and packs.
+        members: Vec<BlobMember>,
+    },
+    /// A channel offers something new.
+    Offer(Offer),
+    /// A blob outside any release; `open` lets anyone read it.
+    LooseBlob {
+        /// The blob.
+        blob: BlobId,
+        /// Whether anyone may read it.
+        open: bool,
+    },
+    /// A loose blob is gone.
+    LooseBlobGone {
+        /// The blob.
+        blob: BlobId,
+    },
+}
+
+/// Somebody who keeps a copy of the catalogue up to date: the edge, or a test.
+///
+/// `apply` returns once the change is visible to every later request; changes come in order and may
+/// repeat.
+pub trait CatalogSink: Send + Sync {
+    /// Takes one change.
+    fn apply(&self, change: CatalogChange);
+}

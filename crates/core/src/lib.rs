@@ -1,0 +1,21 @@
+//! The rules of Penstock as pure functions and types.
+//!
+//! This crate owns every decision: what a name may be, which bytes a request means, who may read
+//! them, what a signature proves, what a client should do next. It must not read a file, a clock,
+//! a socket or a random source; time and randomness are arguments. `clippy.toml` here enforces it.
+
+pub mod api;
+pub mod blob;
+pub mod catalog;
+pub mod entitle;
+pub mod envelope;
+pub mod id;
+pub mod keys;
+pub mod limits;
+pub mod manifest;
+pub mod path;
+pub mod reply;
+pub mod sign;
+pub mod statement;
+pub mod time;
+pub mod trust;

@@ -1,0 +1,104 @@
+//! Every bound of Penstock that is not configurable, with unit and reason, in one place.
+//!
+//! Names end with the unit and `_MAX` or `_MIN`. Relations between bounds are asserted at compile
+//! time at the end of the file. Defaults of configurable bounds live in `edge::config`.
+
+/// Longest product, channel, platform, component or access-group name: it must fit a label and a path part.
+pub const NAME_BYTES_MAX: usize = 64;
+/// Longest version text.
+pub const VERSION_BYTES_MAX: usize = 128;
+
+/// Size of a BLAKE3 chunk: fixed by the BLAKE3 paper, section 2.
+pub const BLAKE3_CHUNK_BYTES: u64 = 1024;
+/// Size of a verified chunk group: 16 BLAKE3 chunks. Larger costs a client more bad bytes before it notices.
+pub const GROUP_BYTES: u64 = 16 * BLAKE3_CHUNK_BYTES;
+/// Largest blob: 1 TiB. A larger one would overflow nothing but patience; it bounds outboards to 4 GiB.
+pub const BLOB_BYTES_MAX: u64 = 1 << 40;
+
+/// Most ranges in one request. More would let a small request cause many small writes.
+pub const RANGES_MAX: usize = 256;
+/// Longest `Range` header value in bytes that is parsed at all.
+pub const RANGE_HEADER_BYTES_MAX: usize = 16 * 1024;
+/// Most entity tags looked at in `If-Match` or `If-None-Match`.
+pub const ETAGS_MAX: usize = 64;
+/// Longest request path with query, in bytes.
+pub const TARGET_BYTES_MAX: usize = 8 * 1024;
+/// Largest token in bytes; larger ones are refused before any cryptography.
+pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
+/// Largest stretch that one `/verified` request may ask for, in bytes: 256 MiB of content.
+pub const VERIFIED_BYTES_MAX: u64 = 256 << 20;
+
+/// Chunker bounds: smallest, target and largest chunk in bytes. Frozen in each manifest.
+pub const CHUNK_BYTES_MIN: u32 = 16 * 1024;
+/// See [`CHUNK_BYTES_MIN`].
+pub const CHUNK_BYTES_TARGET: u32 = 64 * 1024;
+/// See [`CHUNK_BYTES_MIN`].
+pub const CHUNK_BYTES_MAX: u32 = 256 * 1024;
+/// Largest plain content of one frame: a run of neighbouring chunks.
+pub const FRAME_CONTENT_BYTES_MAX: u32 = 1 << 20;
+/// Largest stored frame: raw content plus what a compressor may add.
+pub const FRAME_STORED_BYTES_MAX: u32 = FRAME_CONTENT_BYTES_MAX + (FRAME_CONTENT_BYTES_MAX >> 7) + 1024;
+/// A pack is closed once it holds this much.
+pub const PACK_BYTES_TARGET: u64 = 8 << 20;
+/// Largest pack.
+pub const PACK_BYTES_MAX: u64 = 16 << 20;
+/// Most frames in one pack.
+pub const PACK_FRAMES_MAX: usize = 65_536;
+/// Most bases a delta frame may name.
+pub const FRAME_BASES_MAX: usize = 64;
+
+/// Largest signed envelope in bytes, manifest roots included.
+pub const ENVELOPE_BYTES_MAX: usize = 8 << 20;
+/// Most signatures on one envelope.
+pub const SIGNATURES_MAX: usize = 16;
+/// Largest channel head, delegation or rotation statement in bytes.
+pub const STATEMENT_BYTES_MAX: usize = 64 * 1024;
+/// Most keys in a trust set or delegation.
+pub const KEYS_MAX: usize = 16;
+/// Life of a channel head in seconds: 14 days.
+pub const HEAD_LIFE_SECONDS: u64 = 14 * 24 * 3600;
+/// A head is signed anew when it is older than this: one day.
+pub const HEAD_RENEW_SECONDS: u64 = 24 * 3600;
+
+/// Most components of a release.
+pub const COMPONENTS_MAX: usize = 1024;
+/// Most parts (tree and chunk parts together) of one release.
+pub const PARTS_MAX: usize = 131_072;
+/// Most entries (files, directories, links) of one release.
+pub const ENTRIES_MAX: u64 = 10_000_000;
+/// Most chunks of one release.
+pub const CHUNKS_MAX: u64 = 100_000_000;
+/// Most entries in one tree part.
+pub const PART_ENTRIES_MAX: usize = 8192;
+/// Most chunks in one chunk part.
+pub const PART_CHUNKS_MAX: usize = 8192;
+/// Largest manifest part after decompression, in bytes.
+pub const PART_CONTENT_BYTES_MAX: u32 = 8 << 20;
+/// Largest manifest part as stored, in bytes.
+pub const PART_STORED_BYTES_MAX: u32 = PART_CONTENT_BYTES_MAX + 64 * 1024;
+
+/// Longest install path in bytes. 1,024 fits macOS's PATH_MAX.
+pub const PATH_BYTES_MAX: usize = 1024;
+/// Longest single path component in bytes: ext4, NTFS and APFS all stop at 255.
+pub const PATH_PART_BYTES_MAX: usize = 255;
+/// Deepest directory nesting of an install path.
+pub const PATH_DEPTH_MAX: usize = 64;
+
+/// Largest JSON body the admin API reads, in bytes. Release registrations list one pack in 100 bytes.
+pub const ADMIN_JSON_BYTES_MAX: usize = 32 << 20;
+/// Largest JSON document a client reads from an edge, in bytes.
+pub const ANSWER_JSON_BYTES_MAX: usize = 1 << 20;
+/// Most blob names in one `blobs/missing` question.
+pub const MISSING_BLOBS_MAX: usize = 100_000;
+
+const _: () = {
+    assert!(CHUNK_BYTES_MIN < CHUNK_BYTES_TARGET && CHUNK_BYTES_TARGET < CHUNK_BYTES_MAX);
+    assert!(CHUNK_BYTES_MAX <= FRAME_CONTENT_BYTES_MAX);
+    assert!(FRAME_STORED_BYTES_MAX as u64 <= PACK_BYTES_MAX - PACK_BYTES_TARGET);
+    assert!(PACK_BYTES_TARGET < PACK_BYTES_MAX);
+    assert!(STATEMENT_BYTES_MAX < ENVELOPE_BYTES_MAX);
+    // The longest bounded range list must fit the header bound: "bytes=" and 256 times two 20-digit numbers.
+    assert!(RANGE_HEADER_BYTES_MAX >= 6 + RANGES_MAX * 42);
+    assert!(HEAD_RENEW_SECONDS * 7 <= HEAD_LIFE_SECONDS);
+    assert!(KEYS_MAX <= SIGNATURES_MAX);
+};

@@ -1,0 +1,174 @@
+//! Problem documents: the one list of error codes and the one map from refusal to HTTP status.
+//!
+//! RFC 9457. Codes are stable: scripts match on them. Statuses are assigned in one exhaustive match.
+
+use crate::entitle::Refusal;
+
+/// Everything that a data or admin listener can answer instead of content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Problem {
+    /// A decision refused the request.
+    Refused(Refusal),
+    /// The path, a query or a name in them is malformed.
+    BadRequest,
+    /// The path exists for other methods.
+    MethodNotAllowed,
+    /// `If-Match` named other bytes.
+    PreconditionFailed,
+    /// No part of the wanted range exists.
+    RangeNotSatisfiable,
+    /// The request target is too long.
+    TargetTooLong,
+    /// A body is too large.
+    BodyTooLarge,
+    /// The request is for a host that this listener does not serve.
+    Misdirected,
+    /// Tokens are not accepted over plain HTTP.
+    TokenOverPlainHttp,
+    /// Wrong or missing admin credentials.
+    AdminCredentials,
+    /// Too much from one peer.
+    TooManyRequests,
+    /// The node is full, draining or lacks something it will have again.
+    Unavailable,
+    /// The blob is known but its bytes are damaged or missing here.
+    BlobDamaged,
+    /// The body's hash is not the blob's name.
+    HashMismatch,
+    /// Two writers, or a name that is taken by something else.
+    Conflict,
+    /// What the request refers to is not there.
+    NotFound,
+    /// The disk is full.
+    DiskFull,
+    /// A fault of ours.
+    Internal,
+}
+
+/// Every problem, for the documentation and its test.
+pub const ALL: [Problem; 20] = [
+    Problem::Refused(Refusal::Unknown),
+    Problem::Refused(Refusal::Withdrawn),
+    Problem::Refused(Refusal::TokenRequired),
+    Problem::BadRequest,
+    Problem::MethodNotAllowed,
+    Problem::PreconditionFailed,
+    Problem::RangeNotSatisfiable,
+    Problem::TargetTooLong,
+    Problem::BodyTooLarge,
+    Problem::Misdirected,
+    Problem::TokenOverPlainHttp,
+    Problem::AdminCredentials,
+    Problem::TooManyRequests,
+    Problem::Unavailable,
+    Problem::BlobDamaged,
+    Problem::HashMismatch,
+    Problem::Conflict,
+    Problem::NotFound,
+    Problem::DiskFull,
+    Problem::Internal,
+];
+
+impl Problem {
+    /// The stable `code` member.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Refused(refusal) => refusal.code(),
+            Self::BadRequest => "bad_request",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::PreconditionFailed => "precondition_failed",
+            Self::RangeNotSatisfiable => "range_not_satisfiable",
+            Self::TargetTooLong => "target_too_long",
+            Self::BodyTooLarge => "body_too_large",
+            Self::Misdirected => "misdirected",
+            Self::TokenOverPlainHttp => "token_over_plain_http",
+            Self::AdminCredentials => "admin_credentials",
+            Self::TooManyRequests => "too_many_requests",
+            Self::Unavailable => "unavailable",
+            Self::BlobDamaged => "blob_damaged",
+            Self::HashMismatch => "hash_mismatch",
+            Self::Conflict => "conflict",
+            Self::NotFound => "not_found",
+            Self::DiskFull => "disk_full",
+            Self::Internal => "internal",
+        }
+    }
+    /// The HTTP status.
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::Refused(Refusal::Unknown) | Self::NotFound => 404,
+            Self::Refused(Refusal::Withdrawn) => 410,
+            Self::Refused(Refusal::TokenRequired) | Self::AdminCredentials => 401,
+            Self::BadRequest | Self::TokenOverPlainHttp => 400,
+            Self::MethodNotAllowed => 405,
+            Self::PreconditionFailed => 412,
+            Self::RangeNotSatisfiable => 416,
+            Self::TargetTooLong => 414,
+            Self::BodyTooLarge => 413,
+            Self::Misdirected => 421,
+            Self::TooManyRequests => 429,
+            Self::Unavailable | Self::BlobDamaged => 503,
+            Self::HashMismatch => 422,
+            Self::Conflict => 409,
+            Self::DiskFull => 507,
+            Self::Internal => 500,
+        }
+    }
+    /// The `title` member: what it means in general.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Refused(Refusal::Unknown) => "there is nothing here under this name",
+            Self::Refused(Refusal::Withdrawn) => "this release was withdrawn",
+            Self::Refused(Refusal::TokenRequired) => "this content needs a token",
+            Self::BadRequest => "the request is malformed",
+            Self::MethodNotAllowed => "this path does not take this method",
+            Self::PreconditionFailed => "the blob is not the one that If-Match names",
+            Self::RangeNotSatisfiable => "no byte of the wanted range exists",
+            Self::TargetTooLong => "the request target is too long",
+            Self::BodyTooLarge => "the request body is too large",
+            Self::Misdirected => "this listener does not serve that host",
+            Self::TokenOverPlainHttp => "tokens are not accepted over plain http",
+            Self::AdminCredentials => "admin credentials are missing or wrong",
+            Self::TooManyRequests => "too much at once from this address",
+            Self::Unavailable => "not available now, try again later",
+            Self::BlobDamaged => "this node's copy of the blob is damaged",
+            Self::HashMismatch => "the bytes are not the ones that the blob's name promises",
+            Self::Conflict => "this conflicts with what is already there",
+            Self::NotFound => "what the request refers to does not exist",
+            Self::DiskFull => "the node's disk is full",
+            Self::Internal => "the node made a mistake",
+        }
+    }
+    /// Whether the answer carries `Retry-After`, in seconds.
+    #[must_use]
+    pub const fn retry_after_seconds(self) -> Option<u32> {
+        match self {
+            Self::TooManyRequests => Some(5),
+            Self::Unavailable | Self::DiskFull => Some(10),
+            Self::BlobDamaged => Some(60),
+            _ => None,
+        }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn codes_are_unique_and_statuses_are_errors() {
+        let codes: HashSet<_> = ALL.iter().map(|problem| problem.code()).collect();
+        assert_eq!(codes.len(), ALL.len());
+        assert!(ALL.iter().all(|problem| (400..600).contains(&problem.status())));
+    }
+}
