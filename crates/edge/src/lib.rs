@@ -1,1 +1,6 @@
-//! placeholder
+//! The data plane: config, listeners, admission, the request pipeline, bodies, outcome, drain and reload.
+//!
+//! An edge serves blobs and nothing else. It must not know control or SQL, and it never opens a blob
+//! without a `Grant`. The walk of a request is in `crates/README.md`.
+
+pub mod listen;

@@ -1,0 +1,104 @@
+//! What a connection is to the rest of the edge: [`ConnInfo`], and the [`Handler`] that answers its requests.
+//!
+//! It must not touch a socket: listeners make a `ConnInfo`, handlers read it.
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use penstock_core::reply::Problem;
+use std::error::Error;
+use std::net::SocketAddr;
+
+/// Which of the node's doors a connection came through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Door {
+    /// `[listen] https`: TLS, HTTP/1.1 and HTTP/2.
+    Https,
+    /// `[listen] http`: plain HTTP/1.1.
+    Http,
+    /// `[listen] admin`: the admin listener, plain on loopback and TLS elsewhere.
+    Admin,
+    /// The admin socket in the data directory: whoever can open it is the operator.
+    AdminSocket,
+}
+
+impl Door {
+    /// The name used in metrics and logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Https => "https",
+            Self::Http => "http",
+            Self::Admin => "admin",
+            Self::AdminSocket => "admin_socket",
+        }
+    }
+}
+
+/// The HTTP version a connection speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// HTTP/1.1 (and 1.0).
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+impl Protocol {
+    /// The name used in metrics and logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Http1 => "http/1.1",
+            Self::Http2 => "http/2",
+        }
+    }
+}
+
+/// Whether the bytes on the wire can be read by others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Wire {
+    /// Anyone on the path reads along.
+    Plain,
+    /// Inside TLS.
+    Tls,
+    /// A Unix socket: never leaves the machine.
+    Local,
+}
+
+/// One connection, as its requests see it. Shared by all requests of the connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnInfo {
+    /// The client: from the PROXY header where one is trusted, else the socket's peer. `None` on Unix sockets.
+    pub peer: Option<SocketAddr>,
+    /// The address the client connected to. `None` on Unix sockets.
+    pub local: Option<SocketAddr>,
+    /// The door it came through.
+    pub door: Door,
+    /// Whether it is protected.
+    pub wire: Wire,
+    /// HTTP version.
+    pub protocol: Protocol,
+    /// The worker (0-based) that owns the connection.
+    pub worker: usize,
+}
+
+/// Somebody who answers requests: the data plane's pipeline, the admin service, or a test.
+///
+/// Callers may assume that a handler answers every request, that it never blocks the thread, and
+/// that dropping its future or its body at any time is safe (the peer went away).
+pub trait Handler: Send + Sync + 'static {
+    /// The body of its responses.
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
+
+    /// Answers one request.
+    fn handle(
+        &self,
+        request: Request<Incoming>,
+        conn: &ConnInfo,
+    ) -> impl Future<Output = Response<Self::Body>> + Send;
+
+    /// The answer to a request that admission refuses (too many connections): a problem document with `Retry-After`.
+    fn refuse(&self, problem: Problem, conn: &ConnInfo) -> Response<Self::Body>;
+}
