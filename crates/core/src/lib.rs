@@ -7,6 +7,7 @@
 pub mod api;
 pub mod blob;
 pub mod catalog;
+pub mod desk;
 pub mod entitle;
 pub mod envelope;
 pub mod id;
@@ -18,4 +19,5 @@ pub mod reply;
 pub mod sign;
 pub mod statement;
 pub mod time;
+pub mod tree;
 pub mod trust;
