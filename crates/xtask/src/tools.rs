@@ -1,0 +1,84 @@
+//! The Debian packages that the checks drive: says which are missing, and installs them where it may.
+//!
+//! Nothing is built from source here: a tool that no package has is not used.
+
+use crate::run::{Context, Tally};
+use crate::{say, shell};
+use anyhow::Result;
+use std::process::Command;
+
+/// A program that a check needs, and the Debian package that brings it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tool {
+    /// The program.
+    pub program: &'static str,
+    /// The package.
+    pub package: &'static str,
+}
+
+/// Everything that the checks drive.
+pub const TOOLS: [Tool; 10] = [
+    Tool { program: "g++", package: "g++" },
+    Tool { program: "cmake", package: "cmake" },
+    Tool { program: "curl", package: "curl" },
+    Tool { program: "wget", package: "wget" },
+    Tool { program: "aria2c", package: "aria2" },
+    Tool { program: "slowhttptest", package: "slowhttptest" },
+    Tool { program: "systemd-analyze", package: "systemd" },
+    Tool { program: "python3", package: "python3" },
+    Tool { program: "nginx", package: "nginx-light" },
+    Tool { program: "wrk", package: "wrk" },
+];
+
+/// Makes sure that the tools are there.
+///
+/// # Errors
+/// When one is missing and cannot be installed; the message is the command that installs it.
+pub fn ensure(_: &Context) -> Result<Tally> {
+    let missing = missing(shell::has, python_has_requests());
+    if missing.is_empty() {
+        return Ok(Tally::one().note("every tool is there"));
+    }
+    let install = format!("apt-get install --yes --no-install-recommends {}", missing.join(" "));
+    if !(shell::has("apt-get") && is_root()?) {
+        anyhow::bail!("these packages are missing; as root: {install}");
+    }
+    say::line(&format!("installing {}", missing.join(", ")));
+    shell::quiet(Command::new("apt-get").args(["--quiet", "update"]))?;
+    shell::must(
+        Command::new("apt-get")
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .args(["--quiet", "install", "--yes", "--no-install-recommends"])
+            .args(&missing),
+    )?;
+    Ok(Tally::one().note(format!("installed {}", missing.join(", "))))
+}
+
+fn missing(has: impl Fn(&str) -> bool, requests: bool) -> Vec<&'static str> {
+    let mut packages: Vec<_> = TOOLS.iter().filter(|tool| !has(tool.program)).map(|tool| tool.package).collect();
+    if !requests {
+        packages.push("python3-requests");
+    }
+    packages
+}
+
+fn python_has_requests() -> bool {
+    ["python3", "/usr/bin/python3"].iter().any(|python| {
+        Command::new(python).args(["-c", "import requests"]).output().is_ok_and(|out| out.status.success())
+    })
+}
+
+fn is_root() -> Result<bool> {
+    Ok(shell::stdout_of(Command::new("id").arg("-u"))?.trim() == "0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_the_packages_of_absent_programs_only() {
+        assert!(missing(|_| true, true).is_empty());
+        assert_eq!(missing(|program| program != "aria2c", false), ["aria2", "python3-requests"]);
+    }
+}
