@@ -3,4 +3,10 @@
 //! An edge serves blobs and nothing else. It must not know control or SQL, and it never opens a blob
 //! without a `Grant`. The walk of a request is in `crates/README.md`.
 
+pub mod config;
 pub mod listen;
+pub mod admit;
+pub mod deadline;
+pub mod drain;
+pub mod node;
+pub mod reload;

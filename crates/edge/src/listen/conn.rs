@@ -90,7 +90,7 @@ pub struct ConnInfo {
 /// that dropping its future or its body at any time is safe (the peer went away).
 pub trait Handler: Send + Sync + 'static {
     /// The body of its responses.
-    type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + Send + 'static;
 
     /// Answers one request.
     fn handle(

@@ -3,6 +3,13 @@
 //! This room owns binding, accepting, PROXY headers, TLS and the loop that drives one connection. It
 //! must not know what a request means: that is the [`Handler`]'s.
 
+mod accept;
 mod conn;
+mod drive;
+pub mod proxy;
+pub mod tcp;
+pub mod tls;
+pub mod unix;
 
+pub(crate) use accept::{Gate, Plane, accept_tcp, accept_unix};
 pub use conn::{ConnInfo, Door, Handler, Protocol, Wire};

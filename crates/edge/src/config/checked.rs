@@ -1,0 +1,238 @@
+//! The configuration as checked: what the written values mean. A [`Checked`] is made by `check` only.
+
+use super::check::ConfigProblem;
+use super::env::Environment;
+use super::network::Network;
+use super::raw::Config;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Control and edge in one process.
+    All,
+    /// The system of record and its admin listener.
+    Control,
+    /// The data plane, following a control node elsewhere.
+    Edge,
+}
+
+/// How blobs are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Through memory maps.
+    Map,
+    /// With `pread`, for file systems whose maps cannot be trusted.
+    Pread,
+}
+
+/// The database of roles `all` and `control`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Database {
+    /// An SQLite file.
+    Sqlite(PathBuf),
+    /// PostgreSQL; the URL may carry a password, so it is never printed.
+    Postgres,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// `[data]`, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataConfig {
+    /// The node's directory.
+    pub dir: PathBuf,
+    /// How blobs are read.
+    pub access: Access,
+    /// Most blobs kept open at once.
+    pub open_blobs_max: usize,
+    /// Threads that wait for cold pages.
+    pub io_threads: usize,
+    /// Background re-hashing, bytes a second; `None` is off.
+    pub scrub_bytes_per_second: Option<u64>,
+}
+
+/// `[listen]`, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenConfig {
+    /// HTTPS addresses.
+    pub https: Vec<SocketAddr>,
+    /// Plain HTTP addresses.
+    pub http: Vec<SocketAddr>,
+    /// The admin address.
+    pub admin: Option<SocketAddr>,
+    /// Further host names of the admin listener, lowercase.
+    pub admin_hosts: Vec<String>,
+    /// Worker threads; `None` means one per core.
+    pub workers: Option<usize>,
+    /// Peers that send PROXY headers.
+    pub proxy_from: Vec<Network>,
+    /// Whether tokens are taken over plain HTTP.
+    pub tokens_over_http: bool,
+    /// TCP_NOTSENT_LOWAT in bytes; `None` leaves it to the kernel.
+    pub unsent_bytes_max: Option<u32>,
+}
+
+/// `[tls]`, checked: the files, not yet read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// PEM certificate chain.
+    pub cert: PathBuf,
+    /// PEM private key.
+    pub key: PathBuf,
+}
+
+/// `[control]`, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControlConfig {
+    /// Where an edge's control node is.
+    pub url: Option<String>,
+    /// The database.
+    pub database: Database,
+}
+
+/// `[limits]`, checked. Swapped whole on reload; connections keep the limits they were accepted under.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Most data connections.
+    pub connections_max: usize,
+    /// Most data connections from one peer (IPv4 address or IPv6 /64).
+    pub connections_per_address: usize,
+    /// Networks which that does not bind.
+    pub address_exempt: Vec<Network>,
+    /// Most admin connections.
+    pub admin_connections_max: usize,
+    /// Most TLS handshakes in flight.
+    pub handshakes_max: usize,
+    /// For the PROXY header and for the handshake, each.
+    pub handshake: Duration,
+    /// From a request's first byte to the end of its head.
+    pub header: Duration,
+    /// Largest request head, bytes.
+    pub header_bytes_max: u32,
+    /// Between requests.
+    pub keep_alive: Duration,
+    /// Without a byte moved while a request is under way.
+    pub stall: Duration,
+    /// Least average rate in bytes a second; `None` is off.
+    pub rate_bytes_per_second_min: Option<u64>,
+    /// Time over which the rate is averaged.
+    pub rate_window: Duration,
+    /// Most concurrent HTTP/2 streams of a connection.
+    pub streams_max: u32,
+    /// Most HTTP/2 streams reset before they were looked at.
+    pub reset_streams_max: usize,
+    /// For bodies under way when the node stops.
+    pub drain: Duration,
+}
+
+/// `[log]`, checked. The filter directives are judged by whoever installs the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// Level or filter directives.
+    pub level: String,
+    /// How lines look.
+    pub format: LogFormat,
+    /// Whether each request is logged.
+    pub access: bool,
+}
+
+/// A configuration without a problem.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// What this node is.
+    pub role: Role,
+    /// `[data]`.
+    pub data: DataConfig,
+    /// `[listen]`.
+    pub listen: ListenConfig,
+    /// `[tls]`, if given.
+    pub tls: Option<TlsFiles>,
+    /// `[control]`.
+    pub control: ControlConfig,
+    /// `[origin] url`, if given.
+    pub origin_url: Option<String>,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// `[log]`.
+    pub log: LogConfig,
+    pub(super) notes: Vec<ConfigProblem>,
+    pub(super) source: Source,
+}
+
+/// Where a configuration came from, so that it can be read again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Source {
+    path: Option<PathBuf>,
+    env: Environment,
+}
+
+/// Why a correct configuration cannot be run by this version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotYet {
+    /// Role `edge`.
+    #[error("role = \"edge\" follows a control node's feed, which comes with a later version: run role = \"all\"")]
+    RoleEdge,
+    /// PostgreSQL.
+    #[error("control.database: PostgreSQL comes with a later version: use sqlite:FILE")]
+    Postgres,
+    /// An origin elsewhere.
+    #[error("origin.url: origins beyond this node's own store come with a later version: leave it empty")]
+    Origin,
+}
+
+impl Checked {
+    /// What is worth saying though nothing is wrong: unknown keys, keys for later versions, files that are not there
+    /// yet. `check-config` treats those as errors for which [`ProblemKind::is_error_in_check`] holds.
+    ///
+    /// [`ProblemKind::is_error_in_check`]: super::ProblemKind::is_error_in_check
+    #[must_use]
+    pub fn notes(&self) -> &[ConfigProblem] {
+        &self.notes
+    }
+
+    /// The file this was read from, if any.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.source.path.as_deref()
+    }
+
+    /// Reads the same file under the same environment again; `None` if there is no file.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_again(&self) -> Option<Result<Self, Vec<ConfigProblem>>> {
+        let path = self.source.path.as_deref()?;
+        Some(Config::load(Some(path), &self.source.env))
+    }
+
+    /// Whether this version can run it.
+    ///
+    /// # Errors
+    /// Names the first thing that comes with a later version.
+    pub const fn runnable(&self) -> Result<(), NotYet> {
+        if matches!(self.role, Role::Edge) {
+            return Err(NotYet::RoleEdge);
+        }
+        if matches!(self.control.database, Database::Postgres) {
+            return Err(NotYet::Postgres);
+        }
+        if self.origin_url.is_some() {
+            return Err(NotYet::Origin);
+        }
+        Ok(())
+    }
+
+    pub(super) fn remember(&mut self, path: Option<&Path>, env: &Environment) {
+        self.source = Source { path: path.map(Path::to_path_buf), env: env.clone() };
+    }
+}

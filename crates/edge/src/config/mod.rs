@@ -1,0 +1,23 @@
+//! The node's configuration: one TOML file, overridden from the environment, checked as a whole.
+//!
+//! Two shapes: [`Config`] is what was written (texts and numbers, each with its default), [`Checked`]
+//! is what it means (addresses, networks, durations, paths) and exists only if nothing is wrong. This
+//! room reads the one file it is given and no other; it must not bind, start or create anything.
+
+mod check;
+mod checked;
+mod env;
+mod network;
+mod raw;
+mod source;
+
+pub use check::{ConfigProblem, Place, ProblemKind};
+pub use checked::{
+    Access, Checked, ControlConfig, DataConfig, Database, Limits, ListenConfig, LogConfig, LogFormat, NotYet, Role,
+    TlsFiles,
+};
+pub use env::Environment;
+pub(crate) use check::NO_CERTIFICATE;
+pub use network::Network;
+pub(crate) use network::peer_prefix;
+pub use raw::Config;

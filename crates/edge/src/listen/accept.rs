@@ -1,0 +1,268 @@
+//! Accepting: from a listening socket to a connection that is admitted, known and protected, and then driven.
+//!
+//! Runs on a worker's own runtime. Every step before the first request is bounded in time and number.
+
+use super::conn::{ConnInfo, Door, Handler, Protocol, Wire};
+use super::drive::{End, Ride, Uploads, drive};
+use super::proxy;
+use super::tls::{ALPN_HTTP2, TlsFront};
+use crate::admit::{Admission, Lane};
+use crate::config::{Limits, Network};
+use crate::deadline::{Counted, Pace, Progress};
+use crate::drain::{Drain, Inside, Stage};
+use arc_swap::ArcSwap;
+use penstock_core::reply::Problem;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tracing::{debug, warn};
+
+/// How long accepting rests when the process is out of descriptors or memory: trying again at once would spin.
+const ACCEPT_REST: Duration = Duration::from_millis(50);
+
+/// Which half of the node a door belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Plane {
+    /// Players.
+    Data,
+    /// Operators and publishers.
+    Admin,
+}
+
+/// What all connections of one plane share.
+pub(crate) struct Gate<H> {
+    pub(crate) plane: Plane,
+    pub(crate) handler: Arc<H>,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) drain: Drain,
+    pub(crate) limits: Arc<ArcSwap<Limits>>,
+    pub(crate) tls: Option<Arc<TlsFront>>,
+    pub(crate) proxy_from: Vec<Network>,
+    pub(crate) unsent_bytes_max: Option<u32>,
+}
+
+/// Accepts from one socket until the drain begins, then takes what the kernel has already queued and closes.
+pub(crate) async fn accept_tcp<H: Handler>(gate: Arc<Gate<H>>, socket: TcpListener, door: Door, worker: usize) {
+    let inside = gate.drain.enter();
+    let mut stage = gate.drain.watch();
+    while *stage.borrow_and_update() == Stage::Serving {
+        tokio::select! {
+            _ = stage.changed() => {}
+            accepted = socket.accept() => match accepted {
+                Ok((stream, peer)) => welcome(&gate, stream, peer, door, worker),
+                Err(error) => rest_after(&error).await,
+            },
+        }
+    }
+    // Closing a socket resets what waits on it. Those clients were promised a connection.
+    while let Some(Ok((stream, peer))) = now_or_never(socket.accept()).await {
+        welcome(&gate, stream, peer, door, worker);
+    }
+    drop(inside);
+}
+
+/// As [`accept_tcp`], for the admin socket in the data directory.
+pub(crate) async fn accept_unix<H: Handler>(gate: Arc<Gate<H>>, socket: UnixListener) {
+    let inside = gate.drain.enter();
+    let mut stage = gate.drain.watch();
+    while *stage.borrow_and_update() == Stage::Serving {
+        tokio::select! {
+            _ = stage.changed() => {}
+            accepted = socket.accept() => match accepted {
+                Ok((stream, _)) => {
+                    tokio::spawn(local_connection(Arc::clone(&gate), stream, gate.drain.enter()));
+                }
+                Err(error) => rest_after(&error).await,
+            },
+        }
+    }
+    drop(inside);
+}
+
+fn welcome<H: Handler>(gate: &Arc<Gate<H>>, stream: TcpStream, peer: SocketAddr, door: Door, worker: usize) {
+    tokio::spawn(connection(Arc::clone(gate), stream, peer, door, worker, gate.drain.enter()));
+}
+
+async fn now_or_never<F: Future>(future: F) -> Option<F::Output> {
+    tokio::select! {
+        biased;
+        output = future => Some(output),
+        () = std::future::ready(()) => None,
+    }
+}
+
+async fn rest_after(error: &io::Error) {
+    // The peer that gave up while it waited says nothing about us.
+    if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
+        warn!(%error, "cannot accept connections for the moment");
+        tokio::time::sleep(ACCEPT_REST).await;
+    }
+}
+
+/// Why a connection ended before it could ask anything.
+#[derive(Debug, thiserror::Error)]
+enum Rejected {
+    #[error("too many connections")]
+    Connections,
+    #[error("too many connections from this peer")]
+    Peer,
+    #[error("too many handshakes at once")]
+    Handshakes,
+    #[error("no PROXY header in time")]
+    ProxyTime,
+    #[error("bad PROXY header")]
+    Proxy(#[source] proxy::ProxyError),
+    #[error("no handshake in time")]
+    HandshakeTime,
+    #[error("handshake failed")]
+    Handshake(#[source] io::Error),
+    #[error("socket options cannot be set")]
+    Options(#[source] io::Error),
+}
+
+async fn connection<H: Handler>(
+    gate: Arc<Gate<H>>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    door: Door,
+    worker: usize,
+    inside: Inside,
+) {
+    let ended = admitted(&gate, stream, peer, door, worker).await;
+    match ended {
+        Ok(end) => debug!(door = door.name(), ?end, "connection ended"),
+        Err(rejected) => debug!(door = door.name(), error = &rejected as &dyn std::error::Error, "connection rejected"),
+    }
+    drop(inside);
+}
+
+async fn admitted<H: Handler>(
+    gate: &Gate<H>,
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    door: Door,
+    worker: usize,
+) -> Result<End, Rejected> {
+    let limits = gate.limits.load_full();
+    let max = match gate.plane {
+        Plane::Data => limits.connections_max,
+        Plane::Admin => limits.admin_connections_max,
+    };
+    let (total, _place) = gate.admission.connection(max).ok_or(Rejected::Connections)?;
+    set_options(&stream, gate.unsent_bytes_max, &limits).map_err(Rejected::Options)?;
+    let mut client = peer;
+    let mut local = stream.local_addr().ok();
+    if gate.proxy_from.iter().any(|network| network.contains(peer.ip())) {
+        let header = timeout(limits.handshake, proxy::read(&mut stream)).await;
+        if let Some(proxied) = header.map_err(|_| Rejected::ProxyTime)?.map_err(Rejected::Proxy)? {
+            (client, local) = (proxied.source, Some(proxied.destination));
+        }
+    }
+    let (mine, _peer_place) = match gate.plane {
+        Plane::Data => gate.admission.peer(client.ip(), &limits).ok_or(Rejected::Peer)?,
+        Plane::Admin => (Lane::Serve, None),
+    };
+    let progress = Arc::new(Progress::default());
+    let secure = matches!(door, Door::Https) || (matches!(door, Door::Admin) && gate.tls.is_some());
+    let conn = |protocol, wire| ConnInfo { peer: Some(client), local, door, wire, protocol, worker };
+    let ride = |conn| Ride {
+        handler: Arc::clone(&gate.handler),
+        conn: Arc::new(conn),
+        progress: Arc::clone(&progress),
+        pace: pace(gate.plane, &limits),
+        limits: Arc::clone(&limits),
+        lane: lane(total, mine),
+        stage: gate.drain.watch(),
+        uploads: uploads(gate.plane),
+    };
+    let counted = Counted::new(stream, Arc::clone(&progress));
+    match gate.tls.as_ref().filter(|_| secure) {
+        None => Ok(drive(counted, ride(conn(Protocol::Http1, Wire::Plain))).await),
+        Some(tls) => {
+            let stream = Box::pin(handshake(gate, tls, counted, &limits)).await?;
+            let protocol = match stream.get_ref().1.alpn_protocol() {
+                Some(ALPN_HTTP2) => Protocol::Http2,
+                _ => Protocol::Http1,
+            };
+            Ok(drive(stream, ride(conn(protocol, Wire::Tls))).await)
+        }
+    }
+}
+
+async fn handshake<H: Handler>(
+    gate: &Gate<H>,
+    tls: &TlsFront,
+    stream: Counted<TcpStream>,
+    limits: &Limits,
+) -> Result<tokio_rustls::server::TlsStream<Counted<TcpStream>>, Rejected> {
+    let (time, _place) = gate.admission.handshake(limits).ok_or(Rejected::Handshakes)?;
+    let accepting = TlsAcceptor::from(Arc::clone(tls.config())).accept(stream);
+    timeout(time, accepting).await.map_err(|_| Rejected::HandshakeTime)?.map_err(Rejected::Handshake)
+}
+
+async fn local_connection<H: Handler>(gate: Arc<Gate<H>>, stream: UnixStream, inside: Inside) {
+    let limits = gate.limits.load_full();
+    if let Some((total, _place)) = gate.admission.connection(limits.admin_connections_max) {
+        let progress = Arc::new(Progress::default());
+        let conn = ConnInfo {
+            peer: None,
+            local: None,
+            door: Door::AdminSocket,
+            wire: Wire::Local,
+            protocol: Protocol::Http1,
+            worker: 0,
+        };
+        let ride = Ride {
+            handler: Arc::clone(&gate.handler),
+            conn: Arc::new(conn),
+            progress: Arc::clone(&progress),
+            pace: pace(gate.plane, &limits),
+            limits,
+            lane: lane(total, Lane::Serve),
+            stage: gate.drain.watch(),
+            uploads: uploads(gate.plane),
+        };
+        let end = drive(Counted::new(stream, progress), ride).await;
+        debug!(door = Door::AdminSocket.name(), ?end, "connection ended");
+    }
+    drop(inside);
+}
+
+/// The node being full is 503, one peer taking too much is 429; the node comes first.
+fn lane(total: Lane, mine: Lane) -> (Lane, Problem) {
+    match (total, mine) {
+        (Lane::Serve, Lane::Serve) => (Lane::Serve, Problem::Internal),
+        (Lane::Serve, _) => (Lane::Refuse, Problem::TooManyRequests),
+        _ => (Lane::Refuse, Problem::Unavailable),
+    }
+}
+
+fn pace(plane: Plane, limits: &Limits) -> Pace {
+    match plane {
+        Plane::Data => Pace::data(limits),
+        Plane::Admin => Pace::admin(limits),
+    }
+}
+
+const fn uploads(plane: Plane) -> Uploads {
+    match plane {
+        Plane::Data => Uploads::Unusual,
+        Plane::Admin => Uploads::Expected,
+    }
+}
+
+fn set_options(stream: &TcpStream, unsent_bytes_max: Option<u32>, limits: &Limits) -> io::Result<()> {
+    let socket = socket2::SockRef::from(stream);
+    // Heads and bodies are written together, so Nagle would only delay the last packet.
+    socket.set_tcp_nodelay(true)?;
+    // The kernel's own end for a peer that is gone or reads nothing, after ours had its chance.
+    socket.set_tcp_user_timeout(Some(limits.stall * 2))?;
+    if let Some(bytes) = unsent_bytes_max {
+        socket.set_tcp_notsent_lowat(bytes)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,468 @@
+//! A node's life: check everything, open the doors, run, reload, drain.
+//!
+//! Data connections live on one current-thread runtime per worker; the admin doors have a thread of their own, so that
+//! a patch day cannot starve a health check. What requests mean is the handlers'.
+
+use crate::admit::Admission;
+use crate::config::{Checked, Limits, NO_CERTIFICATE, NotYet, Role};
+use crate::drain::{Drain, Readiness, Stage};
+use crate::listen::tcp::{self, BindError, Bound, Inherited};
+use crate::listen::tls::{TlsError, TlsFront};
+use crate::listen::unix::{self, SocketError, SocketFile};
+use crate::listen::{Door, Gate, Handler, Plane, accept_tcp, accept_unix};
+use crate::reload::{OnReload, ReloadError, Reloaded, Reloader};
+use arc_swap::ArcSwap;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::runtime;
+use tracing::{error, info, warn};
+
+/// What a node is made of.
+pub struct NodeParts<D, A> {
+    /// Checked, and runnable by this version.
+    pub config: Checked,
+    /// Answers on the data doors.
+    pub data: Arc<D>,
+    /// Answers on the admin doors.
+    pub admin: Arc<A>,
+    /// Path of the admin socket, usually `node.sock` in the data directory.
+    pub admin_socket: Option<PathBuf>,
+    /// Sockets that systemd passed.
+    pub inherited: Inherited,
+    /// Set while the node should get traffic; the admin handler's `/readyz` reads it.
+    pub readiness: Readiness,
+    /// Told of each configuration that is taken while running.
+    pub on_reload: OnReload,
+}
+
+/// Why a node does not start. No port is open then.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration is for a later version.
+    #[error(transparent)]
+    NotYet(#[from] NotYet),
+    /// HTTPS addresses, and no certificate.
+    #[error("tls.cert {NO_CERTIFICATE}")]
+    NoCertificate,
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Too few descriptors.
+    #[error("the process may open {allowed} files, and data.open_blobs_max alone is {blobs}: raise LimitNOFILE or lower it")]
+    Descriptors {
+        /// The process's limit.
+        allowed: u64,
+        /// What blobs may take.
+        blobs: usize,
+    },
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The admin socket cannot be made.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// A worker's thread or runtime cannot be made.
+    #[error("a worker cannot be started")]
+    Worker(#[source] io::Error),
+}
+
+/// Where a node listens, with the ports that the kernel chose.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Addresses {
+    /// HTTPS.
+    pub https: Vec<SocketAddr>,
+    /// Plain HTTP.
+    pub http: Vec<SocketAddr>,
+    /// The admin listener.
+    pub admin: Option<SocketAddr>,
+    /// The admin socket.
+    pub admin_socket: Option<PathBuf>,
+}
+
+/// How a drain ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drained {
+    /// Data connections that did not finish in time and were cut.
+    pub cut: usize,
+}
+
+/// Descriptors kept for everything that is neither a connection nor an open blob: sockets, logs, database, imports.
+const DESCRIPTORS_RESERVED: u64 = 512;
+/// After a cut, how long the workers get to drop what they hold.
+const CUT_GRACE: Duration = Duration::from_secs(5);
+/// How long the admin doors may finish their answers once the data doors are done.
+const ADMIN_DRAIN: Duration = Duration::from_secs(2);
+
+/// A running node. Dropping it cuts everything; [`Node::drain`] is the polite way.
+pub struct Node {
+    addresses: Addresses,
+    readiness: Readiness,
+    reloader: Arc<Reloader>,
+    data: Drain,
+    admin: Drain,
+    threads: Vec<JoinHandle<()>>,
+    beats: Vec<Arc<AtomicU64>>,
+    limits: Arc<ArcSwap<Limits>>,
+    admin_runtime: runtime::Handle,
+    _admin_socket: Option<SocketFile>,
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Node").field("addresses", &self.addresses).finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    /// Checks everything, then opens the doors; returns when all workers accept.
+    ///
+    /// # Errors
+    /// The first thing that stands in the way; no port is open then.
+    pub fn start<D: Handler, A: Handler>(parts: NodeParts<D, A>) -> Result<Self, StartError> {
+        let NodeParts { config, data, admin, admin_socket, mut inherited, readiness, on_reload } = parts;
+        config.runnable()?;
+        let workers = config.listen.workers.unwrap_or_else(cores);
+        let tls = config.tls.as_ref().map(TlsFront::new).transpose()?.map(Arc::new);
+        let allowed = raise_descriptor_limit();
+        let fit = fitting(allowed, config.data.open_blobs_max)?;
+        let limits = Arc::new(ArcSwap::from_pointee(fit(config.limits.clone())));
+        let doors = Doors::open(&config, &mut inherited, workers, tls.is_some(), admin_socket.as_deref())?;
+
+        let data_gate = Arc::new(Gate {
+            plane: Plane::Data,
+            handler: data,
+            admission: Arc::new(Admission::default()),
+            drain: Drain::default(),
+            limits: Arc::clone(&limits),
+            tls: tls.clone(),
+            proxy_from: config.listen.proxy_from.clone(),
+            unsent_bytes_max: config.listen.unsent_bytes_max,
+        });
+        let admin_is_local = doors.addresses.admin.is_none_or(|admin| admin.ip().is_loopback());
+        let admin_gate = Arc::new(Gate {
+            plane: Plane::Admin,
+            handler: admin,
+            admission: Arc::new(Admission::default()),
+            drain: Drain::default(),
+            limits: Arc::clone(&limits),
+            tls: tls.clone().filter(|_| !admin_is_local),
+            proxy_from: Vec::new(),
+            unsent_bytes_max: None,
+        });
+
+        let (ready, all_ready) = mpsc::sync_channel(workers + 1);
+        let admin_runtime = runtime().map_err(StartError::Worker)?;
+        let mut node = Self {
+            addresses: doors.addresses,
+            readiness,
+            reloader: Arc::new(Reloader::new(config, tls, Arc::clone(&limits), fit, on_reload)),
+            data: data_gate.drain.clone(),
+            admin: admin_gate.drain.clone(),
+            threads: Vec::new(),
+            beats: Vec::new(),
+            limits,
+            admin_runtime: admin_runtime.handle().clone(),
+            _admin_socket: doors.socket_file,
+        };
+        node.spawn_worker("penstock-admin", Work {
+            runtime: admin_runtime,
+            gate: admin_gate,
+            sockets: doors.admin,
+            local: doors.local,
+            worker: 0,
+            ready: ready.clone(),
+        })?;
+        for (worker, sockets) in doors.data.into_iter().enumerate() {
+            let runtime = runtime().map_err(StartError::Worker)?;
+            let gate = Arc::clone(&data_gate);
+            let work = Work { runtime, gate, sockets, local: None, worker, ready: ready.clone() };
+            node.spawn_worker(&format!("penstock-{worker}"), work)?;
+        }
+        drop(ready);
+        for _ in 0..node.threads.len() {
+            let started = all_ready.recv().unwrap_or_else(|_| Err(io::Error::other("the worker ended at once")));
+            started.map_err(StartError::Worker)?;
+        }
+        node.readiness.set(true);
+        info!(
+            https = ?node.addresses.https, http = ?node.addresses.http, admin = ?node.addresses.admin, workers,
+            "accepting connections"
+        );
+        Ok(node)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Whether it accepts and is not draining.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        self.readiness.is_ready()
+    }
+
+    /// Takes a changed configuration: checked first, then swapped whole. Says in the log what happened.
+    ///
+    /// # Errors
+    /// Everything that is wrong; the node runs on as before.
+    pub fn reload(&self) -> Result<Reloaded, ReloadError> {
+        let reloaded = self.reloader.reload();
+        match &reloaded {
+            Ok(report) => {
+                for note in &report.notes {
+                    warn!(%note, "configuration");
+                }
+                info!(at_next_start = ?report.at_next_start, "configuration reloaded");
+            }
+            Err(failure) => {
+                if let ReloadError::Config(problems) = failure {
+                    for problem in problems {
+                        error!(%problem, "configuration");
+                    }
+                }
+                error!(error = failure as &dyn std::error::Error, "configuration not reloaded, the running one stays");
+            }
+        }
+        reloaded
+    }
+
+    /// How long bodies get when the node stops, by the configuration that runs now.
+    #[must_use]
+    pub fn drain_time(&self) -> Duration {
+        self.limits.load().drain
+    }
+
+    /// Stops: no new connections, GOAWAY and `connection: close` on those open, bodies finish within `within`, then the
+    /// rest is cut. Admin doors close last, so that the drain can be watched. Blocks; `hurry` is asked now and then
+    /// and ends the waiting when true.
+    pub fn drain(mut self, within: Duration, mut hurry: impl FnMut() -> bool) -> Drained {
+        self.readiness.set(false);
+        self.data.advance(Stage::Draining);
+        let until = std::time::Instant::now() + within;
+        let mut open = self.data.open();
+        while open > 0 && !hurry() {
+            let left = until.saturating_duration_since(std::time::Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            open = self.data.wait(left.min(HURRY_CHECK));
+        }
+        if open > 0 {
+            warn!(connections = open, "drain time is over, cutting connections");
+        }
+        self.data.advance(Stage::Cut);
+        self.data.wait(CUT_GRACE);
+        self.admin.advance(Stage::Draining);
+        self.admin.wait(ADMIN_DRAIN);
+        self.end();
+        Drained { cut: open }
+    }
+
+    pub(crate) fn reloader(&self) -> &Reloader {
+        &self.reloader
+    }
+
+    pub(crate) const fn admin_runtime(&self) -> &runtime::Handle {
+        &self.admin_runtime
+    }
+
+    /// One counter per worker that grows while its runtime turns.
+    pub(crate) fn beats(&self) -> Vec<u64> {
+        self.beats.iter().map(|beat| beat.load(Ordering::Relaxed)).collect()
+    }
+
+    fn spawn_worker<H: Handler>(&mut self, name: &str, work: Work<H>) -> Result<(), StartError> {
+        let beat = Arc::new(AtomicU64::new(0));
+        self.beats.push(Arc::clone(&beat));
+        let thread = std::thread::Builder::new().name(name.to_owned());
+        self.threads.push(thread.spawn(move || work.run(&beat)).map_err(StartError::Worker)?);
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        self.readiness.set(false);
+        self.data.advance(Stage::Cut);
+        self.admin.advance(Stage::Cut);
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                error!("a worker ended with a panic");
+            }
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// How often a drain asks whether it should hurry.
+const HURRY_CHECK: Duration = Duration::from_millis(200);
+/// How often a worker shows that its runtime turns.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// What one thread runs.
+struct Work<H> {
+    runtime: runtime::Runtime,
+    gate: Arc<Gate<H>>,
+    sockets: Vec<(Door, TcpListener)>,
+    local: Option<UnixListener>,
+    worker: usize,
+    ready: mpsc::SyncSender<io::Result<()>>,
+}
+
+impl<H: Handler> Work<H> {
+    fn run(self, beat: &AtomicU64) {
+        let Self { runtime, gate, sockets, local, worker, ready } = self;
+        runtime.block_on(async {
+            let registered = register(&gate, sockets, local, worker);
+            let failed = registered.is_err();
+            // The starter is waiting for this; if it has given up, the drain below ends the thread.
+            _ = ready.send(registered);
+            drop(ready);
+            if failed {
+                return;
+            }
+            let mut stage = gate.drain.watch();
+            let mut beats = tokio::time::interval(BEAT);
+            while *stage.borrow_and_update() != Stage::Cut {
+                tokio::select! {
+                    _ = stage.changed() => {}
+                    _ = beats.tick() => { beat.fetch_add(1, Ordering::Relaxed); }
+                }
+            }
+            // Connections see the cut in the same turn; they get theirs to let go of what they hold.
+            for _ in 0..CUT_TURNS {
+                tokio::task::yield_now().await;
+            }
+        });
+        // Handlers may have blocking work under way; it is not worth waiting for any more.
+        runtime.shutdown_background();
+    }
+}
+
+/// Turns of the runtime that connections get after a cut.
+const CUT_TURNS: usize = 64;
+
+fn register<H: Handler>(
+    gate: &Arc<Gate<H>>,
+    sockets: Vec<(Door, TcpListener)>,
+    local: Option<UnixListener>,
+    worker: usize,
+) -> io::Result<()> {
+    for (door, socket) in sockets {
+        let socket = tokio::net::TcpListener::from_std(socket)?;
+        tokio::spawn(accept_tcp(Arc::clone(gate), socket, door, worker));
+    }
+    if let Some(local) = local {
+        tokio::spawn(accept_unix(Arc::clone(gate), tokio::net::UnixListener::from_std(local)?));
+    }
+    Ok(())
+}
+
+/// All sockets, bound and dealt.
+struct Doors {
+    addresses: Addresses,
+    /// One list per worker.
+    data: Vec<Vec<(Door, TcpListener)>>,
+    admin: Vec<(Door, TcpListener)>,
+    local: Option<UnixListener>,
+    socket_file: Option<SocketFile>,
+}
+
+impl Doors {
+    /// Inherited sockets take the place of the configured addresses of their door.
+    fn open(
+        config: &Checked,
+        inherited: &mut Inherited,
+        workers: usize,
+        has_certificate: bool,
+        admin_socket: Option<&Path>,
+    ) -> Result<Self, StartError> {
+        let serves = config.role != Role::Control;
+        let https = if serves { bound(inherited, Door::Https, &config.listen.https, workers)? } else { Vec::new() };
+        let http = if serves { bound(inherited, Door::Http, &config.listen.http, workers)? } else { Vec::new() };
+        let admin = bound(inherited, Door::Admin, config.listen.admin.as_slice(), 1)?;
+        let admin_is_remote = admin.iter().any(|door| !door.address.ip().is_loopback());
+        if !has_certificate && (!https.is_empty() || admin_is_remote) {
+            return Err(StartError::NoCertificate);
+        }
+        let (local, socket_file) = admin_socket.map(unix::listen).transpose()?.unzip();
+        let addresses = Addresses {
+            https: https.iter().map(|door| door.address).collect(),
+            http: http.iter().map(|door| door.address).collect(),
+            admin: admin.first().map(|door| door.address),
+            admin_socket: admin_socket.map(Path::to_path_buf),
+        };
+        let mut data: Vec<Vec<(Door, TcpListener)>> = (0..workers).map(|_| Vec::new()).collect();
+        for door in https.into_iter().chain(http) {
+            for (index, socket) in door.sockets.into_iter().enumerate() {
+                data[index % workers].push((door.door, socket));
+            }
+        }
+        let admin = admin.into_iter().flat_map(|door| door.sockets).map(|socket| (Door::Admin, socket)).collect();
+        Ok(Self { addresses, data, admin, local, socket_file })
+    }
+}
+
+fn bound(
+    inherited: &mut Inherited,
+    door: Door,
+    addresses: &[SocketAddr],
+    workers: usize,
+) -> Result<Vec<Bound>, BindError> {
+    let passed = inherited.take(door, workers)?;
+    if !passed.is_empty() {
+        return Ok(passed);
+    }
+    addresses.iter().map(|address| tcp::bind(door, *address, workers)).collect()
+}
+
+fn runtime() -> io::Result<runtime::Runtime> {
+    runtime::Builder::new_current_thread().enable_all().build()
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Asks for as many descriptors as the hard limit allows and says how many there are.
+fn raise_descriptor_limit() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let hard = limit.maximum.unwrap_or(u64::MAX);
+    let soft = limit.current.unwrap_or(u64::MAX);
+    match setrlimit(Resource::Nofile, Rlimit { current: Some(hard), maximum: limit.maximum }) {
+        Ok(()) => hard,
+        Err(_) => soft,
+    }
+}
+
+/// A function that lowers limits to what the process may have, or a refusal if there is no room at all.
+fn fitting(allowed: u64, blobs: usize) -> Result<Box<dyn Fn(Limits) -> Limits + Send + Sync>, StartError> {
+    let room = allowed.saturating_sub(blobs as u64).saturating_sub(DESCRIPTORS_RESERVED);
+    let room = usize::try_from(room).unwrap_or(usize::MAX);
+    if room == 0 {
+        return Err(StartError::Descriptors { allowed, blobs });
+    }
+    Ok(Box::new(move |mut limits| {
+        if limits.connections_max > room {
+            warn!(
+                connections_max = limits.connections_max, allowed_files = allowed, lowered_to = room,
+                "limits.connections_max is more than the process has descriptors for: raise LimitNOFILE"
+            );
+            limits.connections_max = room;
+        }
+        limits
+    }))
+}

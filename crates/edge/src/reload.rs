@@ -1,0 +1,154 @@
+//! Taking a new configuration into a running node: check everything first, then swap, never dropping a connection.
+//!
+//! Certificates, `[limits]` and `[log]` are swapped; what else changed is reported as waiting for the next start. Also
+//! here: noticing that the files changed. It must not touch sockets.
+
+use crate::config::{Checked, ConfigProblem, Limits};
+use crate::listen::tls::{TlsError, TlsFront, read_certificate};
+use arc_swap::ArcSwap;
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Why nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// The file has problems.
+    #[error("the configuration has {} problem(s)", .0.len())]
+    Config(Vec<ConfigProblem>),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// What a reload did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reloaded {
+    /// Sections that changed and take effect at the next start.
+    pub at_next_start: Vec<&'static str>,
+    /// What is worth saying about the file, as at the start.
+    pub notes: Vec<ConfigProblem>,
+}
+
+/// Told of each new configuration, for what the edge does not own (the log).
+pub type OnReload = Box<dyn Fn(&Checked) + Send + Sync>;
+
+/// Holds what runs and swaps it.
+pub struct Reloader {
+    running: Mutex<Checked>,
+    tls: Option<Arc<TlsFront>>,
+    limits: Arc<ArcSwap<Limits>>,
+    fit: Box<dyn Fn(Limits) -> Limits + Send + Sync>,
+    told: OnReload,
+}
+
+impl Reloader {
+    /// Starts from what runs now. `fit` lowers limits to what the process may have.
+    pub(crate) fn new(
+        running: Checked,
+        tls: Option<Arc<TlsFront>>,
+        limits: Arc<ArcSwap<Limits>>,
+        fit: Box<dyn Fn(Limits) -> Limits + Send + Sync>,
+        told: OnReload,
+    ) -> Self {
+        Self { running: Mutex::new(running), tls, limits, fit, told }
+    }
+
+    /// Reads the file again (a node without one only reads its certificate again), checks all of it, then swaps.
+    ///
+    /// # Errors
+    /// Everything that is wrong; the node then runs on as before.
+    pub fn reload(&self) -> Result<Reloaded, ReloadError> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = running.load_again().unwrap_or_else(|| Ok(running.clone())).map_err(ReloadError::Config)?;
+        let certificate = match (&self.tls, &next.tls) {
+            (Some(_), Some(files)) => Some(read_certificate(files)?),
+            _ => None,
+        };
+        // From here on nothing fails.
+        if let (Some(front), Some(certificate)) = (&self.tls, certificate) {
+            front.swap(certificate);
+        }
+        self.limits.store(Arc::new((self.fit)(next.limits.clone())));
+        (self.told)(&next);
+        let report = Reloaded { at_next_start: at_next_start(&running, &next), notes: next.notes().to_vec() };
+        *running = next;
+        Ok(report)
+    }
+
+    /// The files that a change of calls for a reload.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let tls = running.tls.iter().flat_map(|files| [files.cert.clone(), files.key.clone()]);
+        running.path().map(Path::to_path_buf).into_iter().chain(tls).collect()
+    }
+}
+
+/// Sections that differ and are not swapped while running.
+fn at_next_start(now: &Checked, next: &Checked) -> Vec<&'static str> {
+    [
+        ("role", now.role != next.role),
+        ("data", now.data != next.data),
+        ("listen", now.listen != next.listen),
+        ("tls", now.tls.is_some() != next.tls.is_some()),
+        ("control", now.control != next.control),
+        ("origin", now.origin_url != next.origin_url),
+    ]
+    .into_iter()
+    .filter_map(|(section, differs)| differs.then_some(section))
+    .collect()
+}
+
+/// What a set of files held when it was last looked at.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Contents(Vec<Option<Vec<u8>>>);
+
+impl Contents {
+    /// Reads the files; one that cannot be read counts as absent.
+    pub(crate) fn of(files: &[PathBuf]) -> Self {
+        Self(files.iter().map(|file| std::fs::read(file).ok()).collect())
+    }
+}
+
+/// Watches the directories of some files and calls `changed` when one of them may have changed.
+///
+/// Directories, because editors and Kubernetes replace files and links instead of writing into them. `changed` runs on
+/// the watcher's thread and must return at once.
+///
+/// # Errors
+/// The kernel's refusal, such as too many watches.
+pub(crate) fn watch_files(
+    files: &[PathBuf],
+    changed: impl Fn() + Send + 'static,
+) -> Result<RecommendedWatcher, notify::Error> {
+    let names: BTreeSet<OsString> = files.iter().filter_map(|file| file.file_name().map(Into::into)).collect();
+    let mut watcher = notify::recommended_watcher(move |event: Result<notify::Event, notify::Error>| match event {
+        Ok(event) if concerns(&event, &names) => changed(),
+        Ok(_) => {}
+        // Events were lost: looking once too often is harmless.
+        Err(_) => changed(),
+    })?;
+    let directories: BTreeSet<&Path> = files.iter().map(|file| directory_of(file)).collect();
+    for directory in directories {
+        watcher.watch(directory, RecursiveMode::NonRecursive)?;
+    }
+    Ok(watcher)
+}
+
+fn directory_of(file: &Path) -> &Path {
+    file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn concerns(event: &notify::Event, names: &BTreeSet<OsString>) -> bool {
+    // Our own reading of the files is an event too.
+    if matches!(event.kind, EventKind::Access(_)) {
+        return false;
+    }
+    event.paths.iter().filter_map(|path| path.file_name()).any(|name| {
+        // Kubernetes turns all files of a volume at once by replacing the link `..data`.
+        names.contains(name) || name.as_encoded_bytes().starts_with(b"..")
+    })
+}
