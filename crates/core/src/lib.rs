@@ -7,6 +7,7 @@
 pub mod api;
 pub mod blob;
 pub mod catalog;
+pub mod conditional;
 pub mod desk;
 pub mod entitle;
 pub mod envelope;
@@ -15,7 +16,9 @@ pub mod keys;
 pub mod limits;
 pub mod manifest;
 pub mod path;
+pub mod range;
 pub mod reply;
+pub mod request;
 pub mod sign;
 pub mod statement;
 pub mod time;

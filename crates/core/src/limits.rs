@@ -23,6 +23,8 @@ pub const RANGE_HEADER_BYTES_MAX: usize = 16 * 1024;
 pub const ETAGS_MAX: usize = 64;
 /// Longest request path with query, in bytes.
 pub const TARGET_BYTES_MAX: usize = 8 * 1024;
+/// Longest name of an install in bytes: a UUID has 36, a hash 64.
+pub const INSTALL_BYTES_MAX: usize = 128;
 /// Largest token in bytes; larger ones are refused before any cryptography.
 pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
 /// Largest stretch that one `/verified` request may ask for, in bytes: 256 MiB of content.
@@ -91,6 +93,25 @@ pub const ANSWER_JSON_BYTES_MAX: usize = 1 << 20;
 /// Most blob names in one `blobs/missing` question.
 pub const MISSING_BLOBS_MAX: usize = 100_000;
 
+/// Longest product title in bytes: it must fit a line of a list.
+pub const TITLE_BYTES_MAX: usize = 200;
+/// Most rotations of one product's publisher keys: every offer carries them all.
+pub const ROTATIONS_MAX: usize = 64;
+/// Most rows of one page of an admin list.
+pub const PAGE_ROWS_MAX: usize = 1000;
+/// Most releases of one product that a list names, newest first.
+pub const RELEASES_LISTED_MAX: usize = 10_000;
+/// Uploads and admin downloads at once; each holds at most two [`UPLOAD_BUFFER_BYTES`] buffers.
+pub const TRANSFERS_MAX: usize = 16;
+/// What an upload gathers before it is handed to the disk, in bytes.
+pub const UPLOAD_BUFFER_BYTES: usize = 1 << 20;
+/// Longest `sub` of a token that this system mints, in bytes.
+pub const SUBJECT_BYTES_MAX: usize = 256;
+/// Most products that one minted token names: the token must stay below [`TOKEN_BYTES_MAX`].
+pub const TOKEN_PRODUCTS_MAX: usize = 64;
+/// Longest life of a minted token in seconds: 30 days, because nothing but expiry ends it yet.
+pub const TOKEN_LIFE_SECONDS_MAX: u64 = 30 * 24 * 3600;
+
 const _: () = {
     assert!(CHUNK_BYTES_MIN < CHUNK_BYTES_TARGET && CHUNK_BYTES_TARGET < CHUNK_BYTES_MAX);
     assert!(CHUNK_BYTES_MAX <= FRAME_CONTENT_BYTES_MAX);
@@ -101,4 +122,8 @@ const _: () = {
     assert!(RANGE_HEADER_BYTES_MAX >= 6 + RANGES_MAX * 42);
     assert!(HEAD_RENEW_SECONDS * 7 <= HEAD_LIFE_SECONDS);
     assert!(KEYS_MAX <= SIGNATURES_MAX);
+    // Claims in base64 take 4/3 of their JSON; 512 bytes are for the head, the signature and the other claims.
+    assert!((TOKEN_PRODUCTS_MAX * (NAME_BYTES_MAX + 3) + 2 * SUBJECT_BYTES_MAX) * 4 / 3 + 512 <= TOKEN_BYTES_MAX);
+    // Every offer carries all rotations as base64 inside one bounded answer; a usual one is under 4 KiB.
+    assert!(ROTATIONS_MAX * 4096 * 4 / 3 < ANSWER_JSON_BYTES_MAX);
 };
