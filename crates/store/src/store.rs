@@ -1,0 +1,244 @@
+//! The store: one directory, opened by one process, used from any thread.
+//!
+//! Ties the other modules together; decides nothing itself.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use penstock_core::blob::{BlobId, BlobSize};
+use rustix::fs::FlockOperation;
+use rustix::process::Resource;
+
+use crate::cache::OpenViews;
+use crate::catalog::Catalog;
+use crate::claims::Claims;
+use crate::disk::{Disk, RealDisk};
+use crate::error::{Damage, DiskError, ImportError, OpenError, ViewError};
+use crate::import::{self, Draft, Sealed};
+use crate::layout::Layout;
+use crate::options::{Reading, StoreOptions};
+use crate::scrub::{self, ScrubControl, ScrubOptions, ScrubProgress, ScrubReport};
+use crate::sigbus;
+use crate::view::BlobView;
+
+/// The blobs of one directory. Cheap to clone. Every method blocks unless it says otherwise.
+#[derive(Debug, Clone)]
+pub struct Store(Arc<Shared>);
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) layout: Layout,
+    pub(crate) options: StoreOptions,
+    pub(crate) catalog: Catalog,
+    pub(crate) claims: Claims,
+    pub(crate) views: OpenViews,
+    /// For names that were never used in this directory, not even before a crash.
+    numbers: AtomicU64,
+    /// Held as long as the store is open.
+    _lock: File,
+}
+
+impl Store {
+    /// Opens the store in `dir`, making what is missing: rebuilds the catalogue, removes leftovers of a crash.
+    ///
+    /// # Errors
+    /// [`OpenError::InUse`] when another store has the directory; what the disk says.
+    pub fn open(dir: &Path, options: StoreOptions) -> Result<Self, OpenError> {
+        Self::open_on(Arc::new(RealDisk), dir, options)
+    }
+
+    /// As [`Self::open`], on a disk of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_on(disk: Arc<dyn Disk>, dir: &Path, options: StoreOptions) -> Result<Self, OpenError> {
+        std::fs::create_dir_all(dir).map_err(|error| DiskError::new("create", dir, error))?;
+        let layout = Layout::new(dir);
+        let lock = lock(&layout)?;
+        if options.reading == Reading::Map {
+            sigbus::install().map_err(OpenError::Guard)?;
+        }
+        let catalog = Catalog::rebuild(disk.as_ref(), &layout)?;
+        let numbers = AtomicU64::new(first_number(disk.as_ref(), &layout)?);
+        let views = OpenViews::new(options.open_views(rustix::process::getrlimit(Resource::Nofile).current));
+        let claims = Claims::default();
+        Ok(Self(Arc::new(Shared { disk, layout, options, catalog, claims, views, numbers, _lock: lock })))
+    }
+
+    /// The size of a blob, if it is here. Never blocks on the disk.
+    #[must_use]
+    pub fn size_of(&self, blob: &BlobId) -> Option<BlobSize> {
+        self.0.catalog.get(blob)
+    }
+
+    /// All blobs, in the order of their names. Never blocks on the disk.
+    #[must_use]
+    pub fn list(&self) -> Vec<(BlobId, BlobSize)> {
+        self.0.catalog.list()
+    }
+
+    /// Bytes that may still be written to the store's volume.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn free_bytes(&self) -> Result<u64, DiskError> {
+        let root = self.0.layout.root();
+        self.0.disk.free_bytes(root).map_err(|error| DiskError::new("look at", root, error))
+    }
+
+    /// Begins an import. `expected` is the name that the content must turn out to have, `size_hint` its length in bytes
+    /// where it is known: an import that cannot fit is refused at once.
+    ///
+    /// # Errors
+    /// [`ImportError::TooLarge`], or what the disk says.
+    pub fn draft(&self, expected: Option<BlobId>, size_hint: Option<u64>) -> Result<Draft, ImportError> {
+        Draft::new(&self.0, expected, size_hint)
+    }
+
+    /// Seals many drafts of this store at once, sharing the syncs: one answer for each, in order. A failed one does not
+    /// keep the others from being sealed.
+    pub fn seal_all(&self, drafts: Vec<Draft>) -> Vec<Result<Sealed, ImportError>> {
+        import::seal_all(&self.0, drafts)
+    }
+
+    /// Imports a copy of a file.
+    ///
+    /// # Errors
+    /// [`ImportError::Source`] when it cannot be read; what the disk says.
+    pub fn import_file(&self, path: &Path) -> Result<Sealed, ImportError> {
+        let mut file = File::open(path).map_err(ImportError::Source)?;
+        let size = file.metadata().map_err(ImportError::Source)?.len();
+        let mut draft = Draft::new(&self.0, None, Some(size))?;
+        import::copy_into(&mut draft, &mut file)?;
+        draft.seal()
+    }
+
+    /// Imports everything that `source` yields.
+    ///
+    /// # Errors
+    /// [`ImportError::Source`] when it cannot be read; what the disk says.
+    pub fn import_reader(&self, source: &mut dyn Read) -> Result<Sealed, ImportError> {
+        import::import_reader(&self.0, source)
+    }
+
+    /// Opens a blob, or finds it open. A first use opens, checks the length against the outboard, and maps.
+    ///
+    /// # Errors
+    /// [`ViewError::Unknown`]; [`ViewError::Deleted`] and [`ViewError::Damaged`] once each, after which the blob is
+    /// unknown; what the disk says.
+    pub fn view(&self, blob: &BlobId) -> Result<BlobView, ViewError> {
+        if let Some(view) = self.0.views.get(blob) {
+            match view.check() {
+                Ok(()) => return Ok(view),
+                // The blob itself is sound: opening it again rebuilds what is wrong.
+                Err(ViewError::Damaged { damage: Damage::Outboard, .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let size = self.0.catalog.get(blob).ok_or(ViewError::Unknown(*blob))?;
+        let view = self.0.views.insert(BlobView::open(&self.0, *blob, size)?);
+        // Removed while it was being opened: the cache must not keep it.
+        if self.0.catalog.get(blob).is_none() {
+            self.0.views.remove(blob);
+            return Err(ViewError::Unknown(*blob));
+        }
+        Ok(view)
+    }
+
+    /// The blob's view if it is open and sound. Never blocks; `None` means: ask [`Self::view`] on a pool.
+    #[must_use]
+    pub fn cached_view(&self, blob: &BlobId) -> Option<BlobView> {
+        self.0.views.get(blob).filter(|view| !view.is_poisoned())
+    }
+
+    /// The blob's SHA-256, computed once. See [`BlobView::sha256`].
+    ///
+    /// # Errors
+    /// As [`Self::view`].
+    pub fn sha256(&self, blob: &BlobId) -> Result<[u8; 32], ViewError> {
+        self.view(blob)?.sha256()
+    }
+
+    /// Removes a blob; views that are open keep reading it. `false` when it was not here.
+    ///
+    /// # Errors
+    /// What the disk says; the blob is then still here.
+    pub fn remove(&self, blob: &BlobId) -> Result<bool, DiskError> {
+        let shared = &self.0;
+        let _claim = shared.claims.take([*blob]);
+        if shared.catalog.get(blob).is_none() {
+            return Ok(false);
+        }
+        let path = shared.layout.blob(blob);
+        match shared.disk.remove(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(DiskError::new("remove", &path, error));
+            }
+            _ => {}
+        }
+        shared.catalog.remove(blob);
+        shared.views.remove(blob);
+        shared.remove_beside(blob)?;
+        let shard = shared.layout.shard_of(blob);
+        shared.disk.sync_dir(&shard).map_err(|error| DiskError::new("sync", &shard, error))?;
+        Ok(true)
+    }
+
+    /// Takes a blob out of service and moves its file to `quarantine/`, with `reason` beside it. `false` when it was
+    /// not here.
+    ///
+    /// # Errors
+    /// What the disk says; the blob is out of service all the same.
+    pub fn quarantine(&self, blob: &BlobId, reason: &str) -> Result<bool, DiskError> {
+        self.0.quarantine(blob, reason)
+    }
+
+    /// Reads every blob and outboard and compares them with their names; moves what is damaged to quarantine.
+    ///
+    /// `step` is called after every portion with what was done and how long to rest to keep the rate; it does the
+    /// resting, and says whether to go on.
+    pub fn scrub(&self, options: &ScrubOptions, step: &mut dyn FnMut(&ScrubProgress) -> ScrubControl) -> ScrubReport {
+        scrub::run(&self.0, options, step)
+    }
+}
+
+impl Shared {
+    /// A new name in `tmp/`.
+    pub(crate) fn temp_path(&self) -> PathBuf {
+        self.layout.tmp().join(self.next_number().to_string())
+    }
+
+    pub(crate) fn next_number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+fn lock(layout: &Layout) -> Result<File, OpenError> {
+    let path = layout.lock();
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|error| DiskError::new("open", &path, error))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::InUse(layout.root().to_owned())),
+        Err(error) => Err(DiskError::new("lock", &path, error.into()).into()),
+    }
+}
+
+/// `tmp/` is empty after a start, so only the names in quarantine are taken.
+fn first_number(disk: &dyn Disk, layout: &Layout) -> Result<u64, DiskError> {
+    let dir = layout.quarantine();
+    let listed = disk.list(&dir).map_err(|error| DiskError::new("list", &dir, error))?;
+    let numbers = listed.iter().filter_map(|entry| {
+        let name = entry.name.to_str()?;
+        name.strip_suffix(".reason").unwrap_or(name).rsplit_once('.')?.1.parse::<u64>().ok()
+    });
+    Ok(numbers.max().map_or(0, |last| last + 1))
+}
