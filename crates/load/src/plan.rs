@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// Most connections of one plan: past it the machine's ports and files are what is measured.
 pub const CONNECTIONS_MAX: u32 = 10_000;
 /// Most threads of one plan.
-pub const THREADS_MAX: u32 = 64;
+pub const THREADS_MAX: u32 = 256;
 /// Longest run: a day, in milliseconds.
 pub const DURATION_MS_MAX: u64 = 24 * 3600 * 1000;
 
