@@ -41,6 +41,9 @@ pub struct TreeWire {
     /// The targets, back to back.
     #[prost(string, tag = "10")]
     pub targets: String,
+    /// Access group it was written for, so that two audiences never share a part; readers ignore it.
+    #[prost(string, tag = "11")]
+    pub group: String,
 }
 
 /// A chunk part; see [`crate::part`].
@@ -82,6 +85,9 @@ pub struct ChunkWire {
     /// Signed column: offset in the frame's content less the end of the chunk before, if that is in the same frame.
     #[prost(bytes = "vec", tag = "12")]
     pub chunk_gaps: Vec<u8>,
+    /// Access group it was written for, so that two audiences never share a part; readers ignore it.
+    #[prost(string, tag = "13")]
+    pub group: String,
 }
 
 /// A pack's index; see [`crate::pack`].
