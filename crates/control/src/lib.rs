@@ -1,1 +1,41 @@
-//! placeholder
+//! The system of record: products, releases, channels, uploads, and the admin API over them.
+//!
+//! Control owns what is true; edges hold copies that it tells of every change. Four layers, each of
+//! which knows only those above it in this list:
+//!
+//! * *rules*, pure: `audience` (who could read a blob, and who could then), `registration` (is this
+//!   release what it says), `heads` (what the channel key signs next);
+//! * `record`: SQL and nothing else, with `schema/` and the change `log`;
+//! * *operations*: `products`, `releases`, `channels`, `rotations`, `blobs`, `upload`: one
+//!   transaction each, around the rules;
+//! * `api`: HTTP, one file per resource.
+//!
+//! It must not sit on the data path, hold a publisher's key, or keep anything in memory that a
+//! restart would lose.
+
+mod api;
+mod audience;
+mod blobs;
+mod channels;
+mod control;
+mod error;
+mod heads;
+mod keys;
+mod log;
+mod products;
+mod record;
+mod registration;
+mod releases;
+mod rotations;
+mod schema;
+mod secret;
+mod token;
+mod upload;
+
+pub use api::Credentials;
+pub use control::{Control, ControlError, ControlOptions, RenewReport};
+pub use error::CallError;
+pub use keys::KeyFileError;
+pub use record::RecordError;
+pub use secret::SecretText;
+pub use token::{TOKEN_AUDIENCE, TOKEN_ISSUER, TokenError};

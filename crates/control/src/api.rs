@@ -1,0 +1,42 @@
+//! The admin API: HTTP around the operations, one file per resource. No rule lives here.
+//!
+//! Every request passes one door: it gets an id, its credentials are checked before its path is
+//! even looked at, and whatever it ends in is logged once. Errors are problem documents.
+
+mod blobs;
+mod channels;
+mod door;
+mod extract;
+mod node;
+mod products;
+mod releases;
+
+use crate::control::Handle;
+use crate::error::CallError;
+use crate::secret::SecretText;
+use axum::Router;
+use axum::middleware;
+
+/// Who may call, by the listener that a router is for.
+#[derive(Debug, Clone)]
+pub enum Credentials {
+    /// Whoever sends this token as `Authorization: Bearer …`: for listeners on the network.
+    Bearer(SecretText),
+    /// Whoever can open the socket: for `node.sock`, which only the node's user can.
+    Socket,
+}
+
+/// All paths below `/admin/v1`.
+pub(crate) fn router(handle: Handle, credentials: Credentials) -> Router {
+    let door = door::Door::new(credentials);
+    Router::new()
+        .merge(products::routes())
+        .merge(releases::routes())
+        .merge(channels::routes())
+        .merge(blobs::routes())
+        .merge(node::routes())
+        .fallback(|| async { CallError::NoPath })
+        .method_not_allowed_fallback(|| async { CallError::Method })
+        .layer(middleware::from_fn_with_state(door, door::pass))
+        .with_state(handle)
+}

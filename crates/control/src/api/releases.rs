@@ -1,0 +1,89 @@
+//! `/admin/v1/products/{p}/releases`, `…/{v}`, `…/{v}/withdraw`, `…/{v}/restore`.
+
+use super::extract::{Answer, JsonOf, PathOf, PlatformQuery, QueryOf};
+use super::products::status;
+use crate::control::{Handle, Lane};
+use crate::error::CallError;
+use crate::releases::{self, Members};
+use axum::Router;
+use axum::extract::State;
+use axum::routing::{get, post};
+use http::StatusCode;
+use penstock_core::api::{RegisterRelease, ReleasesAnswer};
+use penstock_core::catalog::{Release, ReleaseState};
+use penstock_core::desk::ReleaseDetail;
+use penstock_core::id::{Platform, ProductId, Version};
+use serde::Deserialize;
+
+pub(super) fn routes() -> Router<Handle> {
+    let release = "/admin/v1/products/{product}/releases/{version}";
+    Router::new()
+        .route("/admin/v1/products/{product}/releases", get(list).post(register))
+        .route(release, get(show))
+        .route(&format!("{release}/withdraw"), post(withdraw))
+        .route(&format!("{release}/restore"), post(restore))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ShowQuery {
+    #[serde(default = "Platform::any")]
+    platform: Platform,
+    #[serde(default)]
+    members: bool,
+}
+
+async fn list(
+    State(handle): State<Handle>,
+    PathOf(product): PathOf<ProductId>,
+) -> Result<Answer<ReleasesAnswer>, CallError> {
+    let releases = handle.run(Lane::Read, move |node| releases::list(node, &product)).await?;
+    Ok(Answer(StatusCode::OK, ReleasesAnswer { releases }))
+}
+
+/// 201 for a new release, 200 for the same one again.
+async fn register(
+    State(handle): State<Handle>,
+    PathOf(product): PathOf<ProductId>,
+    JsonOf(request): JsonOf<RegisterRelease>,
+) -> Result<Answer<Release>, CallError> {
+    let (release, made) = handle.run(Lane::Write, move |node| releases::register(node, &product, &request)).await?;
+    Ok(Answer(status(made), release))
+}
+
+async fn show(
+    State(handle): State<Handle>,
+    PathOf((product, version)): PathOf<(ProductId, Version)>,
+    QueryOf(query): QueryOf<ShowQuery>,
+) -> Result<Answer<ReleaseDetail>, CallError> {
+    let members = if query.members { Members::List } else { Members::LeaveOut };
+    let detail =
+        handle.run(Lane::Read, move |node| releases::get(node, &product, &query.platform, &version, members)).await?;
+    Ok(Answer(StatusCode::OK, detail))
+}
+
+async fn withdraw(
+    handle: State<Handle>,
+    names: PathOf<(ProductId, Version)>,
+    query: QueryOf<PlatformQuery>,
+) -> Result<Answer<Release>, CallError> {
+    set_state(handle, names, query, ReleaseState::Withdrawn).await
+}
+
+async fn restore(
+    handle: State<Handle>,
+    names: PathOf<(ProductId, Version)>,
+    query: QueryOf<PlatformQuery>,
+) -> Result<Answer<Release>, CallError> {
+    set_state(handle, names, query, ReleaseState::Live).await
+}
+
+async fn set_state(
+    State(handle): State<Handle>,
+    PathOf((product, version)): PathOf<(ProductId, Version)>,
+    QueryOf(PlatformQuery { platform }): QueryOf<PlatformQuery>,
+    state: ReleaseState,
+) -> Result<Answer<Release>, CallError> {
+    let change = move |node: &_| releases::set_state(node, &product, &platform, &version, state);
+    Ok(Answer(StatusCode::OK, handle.run(Lane::Write, change).await?))
+}

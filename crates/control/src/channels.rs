@@ -1,0 +1,265 @@
+//! Channels: move, list, renew. Each change is one new head, signed and kept for good.
+
+use crate::RenewReport;
+use crate::control::Node;
+use crate::error::CallError;
+use crate::heads::{NextHead, believable, check_delegation, is_due, sign_head};
+use crate::products::{find, publisher_in_force};
+use crate::record::channels::ChannelState;
+use crate::record::products::ProductRow;
+use crate::record::{Batch, channels, products, releases};
+use crate::releases::find_release;
+use penstock_core::api::{ChannelRow, MoveChannel};
+use penstock_core::catalog::{CatalogChange, Offer, ReleaseState};
+use penstock_core::id::{ChannelName, Platform, ProductId, Version};
+use penstock_core::statement::{Delegation, Pointer};
+use penstock_core::time::UnixSeconds;
+use rusqlite::Connection;
+
+/// Offers a registered release in a channel: the single commit point of a publication.
+///
+/// Offering what is offered already changes nothing while the head is fresh, so that a
+/// publication that was interrupted can simply be run again.
+pub(crate) fn move_to(
+    node: &Node,
+    product: &ProductId,
+    channel: &ChannelName,
+    wanted: &MoveChannel,
+) -> Result<ChannelRow, CallError> {
+    node.record.write(node.now(), |batch| {
+        let row = find(batch.connection(), product)?;
+        let target = offerable(node, batch.connection(), product, &wanted.platform, &wanted.version)?;
+        let delegation = delegation_to_sign(node, batch.connection(), &row, batch.now())?;
+        let current = channels::get(batch.connection(), product, &wanted.platform, channel)?;
+        let unchanged = current.as_ref().filter(|state| {
+            state.target == target && !is_due(state.issued, batch.now()) && believable(&delegation, &state.envelope)
+        });
+        if let Some(state) = unchanged {
+            return Ok(describe(state.clone()));
+        }
+        let next = Next {
+            product,
+            platform: &wanted.platform,
+            channel,
+            target: &target,
+            sequence: current.as_ref().map_or(0, |state| state.sequence) + 1,
+            previous: previous_version(current.as_ref(), &target),
+        };
+        let state = sign_and_store(node, batch, next)?;
+        tell_offer(batch, product, &state)?;
+        Ok(describe(state))
+    })
+}
+
+/// One channel.
+pub(crate) fn get(
+    node: &Node,
+    product: &ProductId,
+    platform: &Platform,
+    channel: &ChannelName,
+) -> Result<ChannelRow, CallError> {
+    node.record.read(|connection| {
+        find(connection, product)?;
+        let state = channels::get(connection, product, platform, channel)?;
+        state.map(describe).ok_or_else(|| CallError::NoChannel {
+            product: product.clone(),
+            platform: platform.clone(),
+            channel: channel.clone(),
+        })
+    })
+}
+
+/// A product's channels, by channel and platform.
+pub(crate) fn list(node: &Node, product: &ProductId) -> Result<Vec<ChannelRow>, CallError> {
+    node.record.read(|connection| {
+        find(connection, product)?;
+        Ok(channels::list(connection, product)?.into_iter().map(describe).collect())
+    })
+}
+
+/// Signs every head anew that is due at `now`, product by product, each in one transaction.
+pub(crate) fn renew(node: &Node, now: UnixSeconds) -> Result<RenewReport, CallError> {
+    let due: Vec<ProductId> = node.record.read(|connection| {
+        let mut due = Vec::new();
+        for row in products::list(connection)? {
+            if channels::list(connection, &row.product.id)?.iter().any(|state| is_due(state.issued, now)) {
+                due.push(row.product.id);
+            }
+        }
+        Ok::<_, CallError>(due)
+    })?;
+    let mut report = RenewReport::default();
+    for product in due {
+        match renew_product(node, &product, now) {
+            Ok(renewed) => report.renewed += renewed,
+            Err(CallError::Delegation(error)) => {
+                let error = crate::error::chain(&error);
+                tracing::error!(%product, error, "cannot renew channel heads: the publisher must delegate anew");
+                report.refused.push(product);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(report)
+}
+
+/// Tells the product's offers, which travel with a new delegation or rotation from now on. Heads
+/// that clients would no longer believe under it are signed anew.
+pub(crate) fn refresh(
+    node: &Node,
+    batch: &mut Batch<'_>,
+    product: &ProductId,
+    delegation: &Delegation,
+) -> Result<(), CallError> {
+    for state in channels::list(batch.connection(), product)? {
+        let state = if believable(delegation, &state.envelope) { state } else { sign_again(node, batch, &state)? };
+        tell_offer(batch, product, &state)?;
+    }
+    Ok(())
+}
+
+/// The product's offers as edges see them.
+pub(crate) fn offers(connection: &Connection, row: &ProductRow) -> Result<Vec<Offer>, CallError> {
+    let states = channels::list(connection, &row.product.id)?;
+    if states.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rotations = products::rotations(connection, &row.product.id)?;
+    Ok(states.iter().filter_map(|state| offer(row, &rotations, state)).collect())
+}
+
+/// A head that is about to be signed.
+struct Next<'a> {
+    product: &'a ProductId,
+    platform: &'a Platform,
+    channel: &'a ChannelName,
+    target: &'a Pointer,
+    sequence: u64,
+    previous: Option<Version>,
+}
+
+fn renew_product(node: &Node, product: &ProductId, now: UnixSeconds) -> Result<u64, CallError> {
+    node.record.write(now, |batch| {
+        let row = find(batch.connection(), product)?;
+        delegation_to_sign(node, batch.connection(), &row, now)?;
+        let mut renewed = 0;
+        for state in channels::list(batch.connection(), product)? {
+            if is_due(state.issued, now) {
+                let state = sign_again(node, batch, &state)?;
+                tell_offer(batch, product, &state)?;
+                renewed += 1;
+            }
+        }
+        Ok(renewed)
+    })
+}
+
+/// The release as a head's target, if it may be offered.
+fn offerable(
+    node: &Node,
+    connection: &Connection,
+    product: &ProductId,
+    platform: &Platform,
+    version: &Version,
+) -> Result<Pointer, CallError> {
+    let row = find_release(connection, product, platform, version)?;
+    if row.release.state == ReleaseState::Withdrawn {
+        return Err(CallError::OffersWithdrawn(version.clone()));
+    }
+    for member in releases::members(connection, row.id)? {
+        if node.size_of(member.blob)?.is_none() {
+            return Err(CallError::OffersIncomplete { version: version.clone(), example: member.blob });
+        }
+    }
+    let (manifest, manifest_bytes) = (row.release.manifest, row.release.manifest_bytes);
+    Ok(Pointer { version: row.release.version, manifest, manifest_bytes })
+}
+
+/// The delegation in force, if it lets this node sign at `now`.
+fn delegation_to_sign(
+    node: &Node,
+    connection: &Connection,
+    row: &ProductRow,
+    now: UnixSeconds,
+) -> Result<Delegation, CallError> {
+    let product = &row.product.id;
+    let trust = publisher_in_force(connection, row)?;
+    let (Some(trust), Some(envelope)) = (trust, row.delegation.as_deref()) else {
+        return Err(CallError::NoPublisher(product.clone()));
+    };
+    Ok(check_delegation(&trust, envelope, product, node.keys.channel.public(), now)?)
+}
+
+fn sign_again(node: &Node, batch: &Batch<'_>, state: &ChannelState) -> Result<ChannelState, CallError> {
+    let next = Next {
+        product: &state.product,
+        platform: &state.platform,
+        channel: &state.channel,
+        target: &state.target,
+        sequence: state.sequence + 1,
+        previous: state.previous.clone(),
+    };
+    sign_and_store(node, batch, next)
+}
+
+fn sign_and_store(node: &Node, batch: &Batch<'_>, next: Next<'_>) -> Result<ChannelState, CallError> {
+    let Next { product, platform, channel, target, sequence, previous } = next;
+    let what = NextHead { product, platform, channel, sequence, target };
+    let (head, envelope) = sign_head(&node.keys.channel, what, batch.now());
+    channels::put(batch.connection(), &head, previous.as_ref(), &envelope)?;
+    Ok(ChannelState {
+        product: head.product,
+        platform: head.platform,
+        channel: head.channel,
+        sequence: head.sequence,
+        target: head.target,
+        previous,
+        issued: head.issued,
+        expires: head.expires,
+        envelope,
+    })
+}
+
+fn previous_version(current: Option<&ChannelState>, target: &Pointer) -> Option<Version> {
+    let current = current?;
+    if current.target.version == target.version {
+        current.previous.clone()
+    } else {
+        Some(current.target.version.clone())
+    }
+}
+
+fn tell_offer(batch: &mut Batch<'_>, product: &ProductId, state: &ChannelState) -> Result<(), CallError> {
+    // Read again, because this transaction may have changed the delegation or the rotations.
+    let row = find(batch.connection(), product)?;
+    let rotations = products::rotations(batch.connection(), product)?;
+    let offer = offer(&row, &rotations, state).ok_or_else(|| CallError::NoPublisher(product.clone()))?;
+    batch.tell(CatalogChange::Offer(offer))?;
+    Ok(())
+}
+
+fn offer(row: &ProductRow, rotations: &[Vec<u8>], state: &ChannelState) -> Option<Offer> {
+    Some(Offer {
+        product: state.product.clone(),
+        platform: state.platform.clone(),
+        channel: state.channel.clone(),
+        sequence: state.sequence,
+        version: state.target.version.clone(),
+        manifest: state.target.manifest,
+        manifest_bytes: state.target.manifest_bytes,
+        head: state.envelope.clone(),
+        delegation: row.delegation.clone()?,
+        rotations: rotations.to_vec(),
+    })
+}
+
+fn describe(state: ChannelState) -> ChannelRow {
+    ChannelRow {
+        channel: state.channel,
+        platform: state.platform,
+        version: state.target.version,
+        previous: state.previous,
+        sequence: state.sequence,
+        expires: state.expires,
+    }
+}

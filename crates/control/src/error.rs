@@ -1,0 +1,264 @@
+//! Why a call is refused or failed, and the one map from that to a problem code.
+//!
+//! Two audiences: the caller gets the code and what was wrong with the request; the log gets the
+//! whole cause. A fault of ours tells the caller nothing but that it happened.
+
+use crate::heads::DelegationError;
+use crate::record::RecordError;
+use crate::registration::RegistrationError;
+use crate::token::TokenError;
+use penstock_core::blob::BlobId;
+use penstock_core::id::{AccessGroup, ChannelName, NameError, Platform, ProductId, Version};
+use penstock_core::reply::Problem;
+use penstock_core::trust::TrustError;
+use penstock_origin::OriginError;
+use std::error::Error;
+
+/// Why a call of the admin API is refused or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// Wrong or missing credentials.
+    #[error("send the admin token as \"Authorization: Bearer …\"")]
+    Credentials,
+    /// No such path.
+    #[error("the admin API has no such path")]
+    NoPath,
+    /// The path takes other methods.
+    #[error("this path takes other methods, see Allow")]
+    Method,
+    /// A path, query or body that cannot be read.
+    #[error("{0}")]
+    Malformed(String),
+    /// A name in the request is not one.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// A body or a list in it is too large.
+    #[error("{what} may have at most {max}")]
+    TooLarge {
+        /// What of the request.
+        what: &'static str,
+        /// The bound.
+        max: u64,
+    },
+    /// The sender stopped sending.
+    #[error("the body stopped after {0} bytes")]
+    BodyStopped(u64),
+    /// No such product.
+    #[error("there is no product {0}: create it with POST /admin/v1/products")]
+    NoProduct(ProductId),
+    /// No such release.
+    #[error("product {product} has no release {version} for platform {platform}")]
+    NoRelease {
+        /// Product.
+        product: ProductId,
+        /// Platform.
+        platform: Platform,
+        /// Version.
+        version: Version,
+    },
+    /// No such channel.
+    #[error("product {product} offers nothing in channel {channel} for platform {platform}")]
+    NoChannel {
+        /// Product.
+        product: ProductId,
+        /// Platform.
+        platform: Platform,
+        /// Channel.
+        channel: ChannelName,
+    },
+    /// A blob that is not stored here.
+    #[error("blob {0} is not stored here: upload it first")]
+    NoBlob(BlobId),
+    /// A part whose stored length differs from the signed root's.
+    #[error("part {blob} is stored with {stored} bytes, the manifest says {signed}")]
+    PartSize {
+        /// The part.
+        blob: BlobId,
+        /// In the store.
+        stored: u64,
+        /// In the root.
+        signed: u64,
+    },
+    /// A registration that does not hold.
+    #[error(transparent)]
+    Registration(#[from] RegistrationError),
+    /// A delegation that does not let this node sign.
+    #[error(transparent)]
+    Delegation(#[from] DelegationError),
+    /// The version is taken by other content.
+    #[error(
+        "release {version} of {product} for {platform} is registered with another {what}: a version never changes, choose a new one"
+    )]
+    Registered {
+        /// Product.
+        product: ProductId,
+        /// Platform.
+        platform: Platform,
+        /// Version.
+        version: Version,
+        /// Manifest or list of blobs.
+        what: &'static str,
+    },
+    /// Reuse would let more people read a blob than were owed it.
+    #[error(
+        "blob {blob} belongs to access group {group} of product {product} (release {version}): referring to it here would let others read it; publish this content in packs of its own"
+    )]
+    Audience {
+        /// The blob.
+        blob: BlobId,
+        /// The product that owns it.
+        product: ProductId,
+        /// The group that it was published for.
+        group: AccessGroup,
+        /// A release that refers to it.
+        version: Version,
+    },
+    /// The blob is part of a release.
+    #[error("blob {blob} is part of release {version} of {product}")]
+    InUse {
+        /// The blob.
+        blob: BlobId,
+        /// Product.
+        product: ProductId,
+        /// Version.
+        version: Version,
+    },
+    /// A channel would offer a release that was taken back.
+    #[error("release {0} is withdrawn: restore it before offering it")]
+    OffersWithdrawn(Version),
+    /// A channel would offer a release that this node cannot serve.
+    #[error("release {version} lacks blob {example} on this node: publish it again before offering it")]
+    OffersIncomplete {
+        /// Version.
+        version: Version,
+        /// A blob that is missing.
+        example: BlobId,
+    },
+    /// The product has no publisher or delegation yet.
+    #[error("product {0} has no release yet, so there is no publisher to follow")]
+    NoPublisher(ProductId),
+    /// A rotation that is not one.
+    #[error("the rotation is refused")]
+    Rotation(#[source] TrustError),
+    /// A rotation that leads nowhere.
+    #[error("the rotation is not signed by the keys in force ({0}), or names the same keys again")]
+    RotationStart(String),
+    /// Too many rotations.
+    #[error("product {0} was rotated as often as is possible")]
+    RotationsFull(ProductId),
+    /// A token that is not minted.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// All transfers are busy.
+    #[error("too many uploads and downloads at once")]
+    Busy,
+    /// The store refused or failed.
+    #[error("the store failed")]
+    Origin(#[from] OriginError),
+    /// The database failed.
+    #[error("the record failed")]
+    Record(#[from] RecordError),
+    /// What the record holds signed is damaged.
+    #[error("the record holds signed {0} that do not hold")]
+    SignedRecord(&'static str, #[source] TrustError),
+    /// The work was given up: a fault of ours.
+    #[error("the work was given up")]
+    GivenUp(#[source] tokio::task::JoinError),
+}
+
+impl CallError {
+    /// The code that the caller gets.
+    #[must_use]
+    pub fn problem(&self) -> Problem {
+        match self {
+            Self::Credentials => Problem::AdminCredentials,
+            Self::Method => Problem::MethodNotAllowed,
+            Self::NoPath | Self::NoProduct(_) | Self::NoRelease { .. } | Self::NoChannel { .. } | Self::NoBlob(_) => {
+                Problem::NotFound
+            }
+            Self::Malformed(_) | Self::Name(_) | Self::BodyStopped(_) => Problem::BadRequest,
+            Self::TooLarge { .. } => Problem::BodyTooLarge,
+            Self::Registration(error) => registration_problem(error),
+            Self::Delegation(error) => delegation_problem(error),
+            Self::Registered { .. }
+            | Self::PartSize { .. }
+            | Self::Audience { .. }
+            | Self::InUse { .. }
+            | Self::OffersWithdrawn(_)
+            | Self::OffersIncomplete { .. }
+            | Self::NoPublisher(_)
+            | Self::RotationStart(_)
+            | Self::RotationsFull(_) => Problem::Conflict,
+            Self::Rotation(_) => Problem::BadRequest,
+            Self::Token(error) => token_problem(error),
+            Self::Busy => Problem::Unavailable,
+            Self::Origin(error) => origin_problem(error),
+            Self::Record(RecordError::Full(_)) => Problem::DiskFull,
+            Self::Record(_) | Self::SignedRecord(..) | Self::GivenUp(_) => Problem::Internal,
+        }
+    }
+
+    /// What was wrong with the request, for the caller; nothing when the fault is ours.
+    #[must_use]
+    pub fn detail(&self) -> String {
+        match self.problem() {
+            Problem::Internal | Problem::DiskFull | Problem::Unavailable => String::new(),
+            _ => chain(self),
+        }
+    }
+}
+
+/// An error and all its causes on one line: for the log, and for details that carry their reason.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        // A transparent error repeats its source word for word.
+        if !text.ends_with(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+const fn registration_problem(error: &RegistrationError) -> Problem {
+    match error {
+        RegistrationError::Publisher { .. } | RegistrationError::TwoGroups { .. } => Problem::Conflict,
+        RegistrationError::PublisherText(_)
+        | RegistrationError::Manifest { .. }
+        | RegistrationError::ManifestNotMember(_)
+        | RegistrationError::PartNotMember { .. }
+        | RegistrationError::Group { .. }
+        | RegistrationError::UnknownGroup { .. } => Problem::BadRequest,
+    }
+}
+
+const fn delegation_problem(error: &DelegationError) -> Problem {
+    match error {
+        DelegationError::Trust(_) | DelegationError::Threshold(_) => Problem::BadRequest,
+        DelegationError::OtherKey(_)
+        | DelegationError::Expired { .. }
+        | DelegationError::Older { .. }
+        | DelegationError::SameSequence(_) => Problem::Conflict,
+    }
+}
+
+const fn token_problem(error: &TokenError) -> Problem {
+    match error {
+        TokenError::Subject | TokenError::Life(_) | TokenError::Products(_) => Problem::BadRequest,
+        TokenError::Random(_) | TokenError::Sign(_) => Problem::Internal,
+    }
+}
+
+const fn origin_problem(error: &OriginError) -> Problem {
+    match error {
+        OriginError::Unknown(_) => Problem::NotFound,
+        OriginError::Mismatch { .. } => Problem::HashMismatch,
+        OriginError::TooLarge { .. } => Problem::BodyTooLarge,
+        OriginError::Full(_) => Problem::DiskFull,
+        OriginError::Unavailable(_) => Problem::Unavailable,
+    }
+}

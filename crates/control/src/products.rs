@@ -1,0 +1,100 @@
+//! Products: create, change, list, and what a publisher must know before it signs.
+
+use crate::control::Node;
+use crate::error::CallError;
+use crate::record::products::{self, ProductRow};
+use penstock_core::api::{PutProduct, SigningAnswer};
+use penstock_core::catalog::{CatalogChange, Product};
+use penstock_core::id::ProductId;
+use penstock_core::keys::TrustSet;
+use penstock_core::limits::{NAME_BYTES_MAX, TITLE_BYTES_MAX};
+use penstock_core::statement::Delegation;
+use penstock_core::trust::{TrustError, follow_rotations, verify_delegation};
+use rusqlite::Connection;
+
+/// Whether a call made something or found it made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Made {
+    New,
+    Before,
+}
+
+/// Creates a product, or changes its title, access or export class.
+pub(crate) fn put(node: &Node, wanted: PutProduct) -> Result<(Product, Made), CallError> {
+    let wanted = check(wanted)?;
+    node.record.write(node.now(), |batch| {
+        let known = products::get(batch.connection(), &wanted.id)?;
+        let made = if known.is_some() { Made::Before } else { Made::New };
+        if known.is_none_or(|row| row.product != wanted) {
+            products::put(batch.connection(), &wanted, batch.now())?;
+            batch.tell(CatalogChange::Product(wanted.clone()))?;
+        }
+        Ok((wanted, made))
+    })
+}
+
+/// One product.
+pub(crate) fn get(node: &Node, id: &ProductId) -> Result<Product, CallError> {
+    node.record.read(|connection| Ok(find(connection, id)?.product))
+}
+
+/// All products, by name.
+pub(crate) fn list(node: &Node) -> Result<Vec<Product>, CallError> {
+    node.record.read(|connection| Ok(products::list(connection)?.into_iter().map(|row| row.product).collect()))
+}
+
+/// What a publisher must know before it signs a delegation or a release.
+pub(crate) fn signing(node: &Node, id: &ProductId) -> Result<SigningAnswer, CallError> {
+    node.record.read(|connection| {
+        let row = find(connection, id)?;
+        let publisher = publisher_in_force(connection, &row)?;
+        let delegated = match &publisher {
+            Some(trust) => delegation_in_force(&row, trust)?.map(|d| d.keys.to_string()),
+            None => None,
+        };
+        Ok(SigningAnswer {
+            channel_key: node.keys.channel.public(),
+            delegation_sequence: row.delegation_sequence,
+            delegated: delegated.unwrap_or_default(),
+            publisher: publisher.map(|trust| trust.to_string()).unwrap_or_default(),
+        })
+    })
+}
+
+/// The product, or the error that says how to make it.
+pub(crate) fn find(connection: &Connection, id: &ProductId) -> Result<ProductRow, CallError> {
+    products::get(connection, id)?.ok_or_else(|| CallError::NoProduct(id.clone()))
+}
+
+/// The publisher's keys after all rotations; `None` before the first release.
+pub(crate) fn publisher_in_force(connection: &Connection, row: &ProductRow) -> Result<Option<TrustSet>, CallError> {
+    if row.publisher.is_empty() {
+        return Ok(None);
+    }
+    let pinned = crate::record::name(&row.publisher, "publisher")?;
+    let rotations = products::rotations(connection, &row.product.id)?;
+    follow_rotations(&pinned, &rotations).map(Some).map_err(|error| CallError::SignedRecord("rotations", error))
+}
+
+/// The delegation in force, read back as clients will read it.
+pub(crate) fn delegation_in_force(row: &ProductRow, trust: &TrustSet) -> Result<Option<Delegation>, CallError> {
+    let damaged = |error: TrustError| CallError::SignedRecord("delegations", error);
+    row.delegation.as_deref().map(|bytes| verify_delegation(trust, bytes, &row.product.id).map_err(damaged)).transpose()
+}
+
+fn check(wanted: PutProduct) -> Result<Product, CallError> {
+    let title = if wanted.title.is_empty() { wanted.id.to_string() } else { wanted.title };
+    check_line("title", &title, TITLE_BYTES_MAX)?;
+    check_line("export_class", &wanted.export_class, NAME_BYTES_MAX)?;
+    Ok(Product { id: wanted.id, title, access: wanted.access, export_class: wanted.export_class })
+}
+
+fn check_line(field: &str, text: &str, max: usize) -> Result<(), CallError> {
+    if text.len() > max {
+        return Err(CallError::Malformed(format!("{field} has {} bytes, at most {max} are allowed", text.len())));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(CallError::Malformed(format!("{field} must not have control characters")));
+    }
+    Ok(())
+}

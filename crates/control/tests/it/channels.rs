@@ -1,0 +1,125 @@
+//! Channels: moved, renewed, believed by clients.
+
+use crate::support::{Build, NOW, World, believed, delegation};
+use penstock_core::api::{ChannelRow, ChannelsAnswer};
+use penstock_core::catalog::CatalogChange;
+use penstock_core::limits::{HEAD_LIFE_SECONDS, HEAD_RENEW_SECONDS};
+use serde_json::Value;
+
+async fn two_releases() -> World {
+    let world = World::new();
+    world.product("game", "open").await;
+    for version in ["1", "2"] {
+        world.register(&Build::new("game", version)).await.ok::<Value>();
+    }
+    world
+}
+
+#[tokio::test]
+async fn a_channel_moves_and_clients_believe_it() {
+    let world = two_releases().await;
+    let row: ChannelRow = world.offer("game", "stable", "1").await.ok();
+    assert_eq!((row.sequence, row.version.as_str(), row.previous), (1, "1", None));
+    assert_eq!(row.expires, NOW.plus(HEAD_LIFE_SECONDS));
+    let offer = world.sink.last_offer();
+    let head = believed(&offer, 1, NOW);
+    assert_eq!((head.head().sequence, &head.target().version), (1, &offer.version));
+    let row: ChannelRow = world.offer("game", "stable", "2").await.ok();
+    assert_eq!((row.sequence, row.previous.as_ref().map(|v| v.as_str())), (2, Some("1")));
+    let told = world.sink.all().len();
+    let again: ChannelRow = world.offer("game", "stable", "2").await.ok();
+    assert_eq!((again, world.sink.all().len()), (row, told), "offering the same again signs nothing");
+    let back: ChannelRow = world.offer("game", "stable", "1").await.ok();
+    assert_eq!((back.sequence, back.version.as_str()), (3, "1"), "a version may go down, a sequence never");
+    world.offer("game", "beta", "2").await.ok::<Value>();
+    let list: ChannelsAnswer = world.get("/products/game/channels").await.ok();
+    assert_eq!(list.channels.iter().map(|c| c.channel.as_str()).collect::<Vec<_>>(), ["beta", "stable"]);
+    let one: ChannelRow = world.get("/products/game/channels/stable").await.ok();
+    assert_eq!(one, back);
+}
+
+#[tokio::test]
+async fn impossible_moves_are_refused() {
+    let world = two_releases().await;
+    world.offer("game", "stable", "3").await.refused(404, "not_found");
+    world.offer("other", "stable", "1").await.refused(404, "not_found");
+    world.offer("game", "stable%0a", "1").await.refused(400, "bad_request");
+    world.get("/products/game/channels/stable").await.refused(404, "not_found");
+    world.get("/products/other/channels").await.refused(404, "not_found");
+    world.post("/products/game/releases/1/withdraw", &()).await.ok::<Value>();
+    let detail = world.offer("game", "stable", "1").await.refused(409, "conflict");
+    assert!(detail.contains("withdrawn"), "{detail}");
+    assert!(!world.sink.all().iter().any(|change| matches!(change, CatalogChange::Offer(_))));
+}
+
+#[tokio::test]
+async fn heads_are_renewed_daily_and_never_change_what_is_offered() {
+    let world = two_releases().await;
+    world.offer("game", "stable", "1").await.ok::<Value>();
+    world.offer("game", "stable", "2").await.ok::<Value>();
+    world.offer("game", "beta", "2").await.ok::<Value>();
+    assert_eq!(world.control.renew_heads(NOW.plus(HEAD_RENEW_SECONDS - 1)).expect("renew").renewed, 0);
+    let mut at = NOW;
+    for day in 1..=20 {
+        at = at.plus(HEAD_RENEW_SECONDS);
+        let report = world.control.renew_heads(at).expect("renew");
+        assert_eq!((report.renewed, report.refused.len()), (2, 0), "day {day}");
+    }
+    let row: ChannelRow = world.get("/products/game/channels/stable").await.ok();
+    assert_eq!((row.sequence, row.version.as_str(), row.expires), (22, "2", at.plus(HEAD_LIFE_SECONDS)));
+    assert_eq!(row.previous.as_ref().map(|v| v.as_str()), Some("1"), "a renewal is no move");
+    believed(&world.sink.last_offer(), 1, at);
+    let world = world.restarted();
+    believed(&world.sink.last_offer(), 1, at);
+}
+
+#[tokio::test]
+async fn an_expired_delegation_stops_signing_until_the_publisher_delegates_anew() {
+    let world = World::new();
+    world.product("game", "open").await;
+    let build = Build::new("game", "1");
+    let mut request = build.request(&world);
+    let statement = |sequence, expires| penstock_core::statement::Delegation {
+        product: build.root.product.clone(),
+        keys: penstock_core::keys::TrustSet::single(world.control.channel_key()),
+        sequence,
+        issued: NOW,
+        expires: Some(expires),
+    };
+    let sign = |statement: penstock_core::statement::Delegation| {
+        penstock_core::sign::seal(
+            penstock_core::envelope::Purpose::Delegation,
+            statement.encode(),
+            &[&crate::support::key(1)],
+        )
+        .encode()
+    };
+    request.delegation = sign(statement(1, NOW.plus(HEAD_RENEW_SECONDS)));
+    world.post("/products/game/releases", &request).await.ok::<Value>();
+    world.offer("game", "stable", "1").await.ok::<Value>();
+    let later = NOW.plus(HEAD_RENEW_SECONDS);
+    let report = world.control.renew_heads(later).expect("renew");
+    assert_eq!((report.renewed, report.refused), (0, vec![build.root.product.clone()]));
+    request.delegation = sign(statement(2, NOW.plus(1000 * HEAD_RENEW_SECONDS)));
+    assert_eq!(world.post("/products/game/releases", &request).await.status, 200);
+    assert_eq!(world.sink.last_offer().delegation, request.delegation, "offers travel with the new one at once");
+    assert_eq!(world.control.renew_heads(later).expect("renew").renewed, 1);
+    believed(&world.sink.last_offer(), 1, later);
+}
+
+#[tokio::test]
+async fn a_node_with_a_new_channel_key_signs_again_once_it_is_delegated() {
+    let world = two_releases().await;
+    world.offer("game", "stable", "1").await.ok::<Value>();
+    std::fs::remove_file(world.dir.path().join("keys/channel.key")).expect("lost");
+    let world = world.restarted();
+    let detail = world.offer("game", "stable", "2").await.refused(409, "conflict");
+    assert!(detail.contains("does not name this node's channel key"), "{detail}");
+    let mut request = Build::new("game", "1").request(&world);
+    request.delegation = delegation(1, "game", world.control.channel_key(), 2);
+    world.post("/products/game/releases", &request).await.ok::<Value>();
+    let offer = world.sink.last_offer();
+    let head = believed(&offer, 1, NOW);
+    assert_eq!((head.head().sequence, offer.version.as_str()), (2, "1"), "signed again, the target as before");
+    world.offer("game", "stable", "2").await.ok::<Value>();
+}

@@ -1,0 +1,114 @@
+//! Status, tokens and keys of the node; what it tells after a restart; many writers at once.
+
+use crate::support::{Build, World};
+use http::Method;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use penstock_core::api::TokenAnswer;
+use penstock_core::blob::BlobId;
+use penstock_core::catalog::CatalogChange;
+use penstock_core::desk::{JwksAnswer, StatusAnswer};
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn a_token_is_minted_and_verifies_with_the_published_keys() {
+    let world = World::new();
+    let wanted = json!({ "sub": "player-1", "products": ["game"], "ttl_seconds": 900 });
+    let reply = world.post("/tokens", &wanted).await;
+    assert_eq!(reply.status, 201);
+    let answer: TokenAnswer = reply.ok();
+    let jwks: JwksAnswer = world.get("/jwks").await.ok();
+    assert_eq!(jwks, world.control.jwks());
+    let key = DecodingKey::from_ed_components(&jwks.keys[0].x).expect("key");
+    let mut rules = Validation::new(Algorithm::EdDSA);
+    rules.set_audience(&[penstock_control::TOKEN_AUDIENCE]);
+    rules.set_issuer(&[penstock_control::TOKEN_ISSUER]);
+    let claims = jsonwebtoken::decode::<Value>(&answer.token, &key, &rules).expect("verifies").claims;
+    assert_eq!((&claims["sub"], &claims["products"]), (&json!("player-1"), &json!(["game"])));
+    for wrong in [
+        json!({ "sub": "", "ttl_seconds": 900 }),
+        json!({ "sub": "x", "ttl_seconds": 0 }),
+        json!({ "sub": "x", "ttl_seconds": 900, "admin": true }),
+        json!({ "sub": "x" }),
+    ] {
+        world.post("/tokens", &wrong).await.refused(400, "bad_request");
+    }
+    let world = world.restarted();
+    assert_eq!(world.control.jwks(), jwks, "tokens survive a restart");
+}
+
+#[tokio::test]
+async fn a_restart_tells_everything_in_an_order_that_makes_sense() {
+    let world = World::new();
+    world.product("game", "open").await;
+    world.product("zero", "closed").await;
+    world.register(&Build::new("game", "1")).await.ok::<Value>();
+    world.register(&Build::new("game", "2")).await.ok::<Value>();
+    world.post("/products/game/releases/2/withdraw", &()).await.ok::<Value>();
+    world.offer("game", "stable", "1").await.ok::<Value>();
+    let blob = BlobId::of(b"loose");
+    world.call(Method::PUT, &format!("/blobs/{blob}"), "loose").await.ok::<Value>();
+    world.post(&format!("/blobs/{blob}/open"), &()).await.ok::<Value>();
+    let told = world.sink.all();
+    let status: StatusAnswer = world.get("/status").await.ok();
+    assert_eq!(status.change_sequence, told.len() as u64, "the log has what edges were told");
+    assert_eq!((status.products, status.releases, status.channels, status.schema), (2, 2, 1, 1));
+    let world = world.restarted();
+    let replayed = world.sink.all();
+    let kinds: Vec<&str> = replayed
+        .iter()
+        .map(|change| match change {
+            CatalogChange::Product(_) => "product",
+            CatalogChange::Release { .. } => "release",
+            CatalogChange::Offer(_) => "offer",
+            CatalogChange::LooseBlob { .. } => "loose",
+            CatalogChange::LooseBlobGone { .. } => "gone",
+        })
+        .collect();
+    assert_eq!(kinds, ["product", "product", "release", "release", "offer", "loose"]);
+    // The last word on each thing was the same as what is told now.
+    assert!(replayed.iter().all(|change| told.contains(change)), "{replayed:#?}");
+    let again: StatusAnswer = world.get("/status").await.ok();
+    assert_eq!(again.change_sequence, status.change_sequence, "a replay is no change");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_writers_leave_no_gap_and_tell_in_order() {
+    let world = std::sync::Arc::new(World::new());
+    world.product("game", "open").await;
+    for version in 0..4 {
+        world.register(&Build::new("game", &version.to_string())).await.ok::<Value>();
+    }
+    let mut tasks = tokio::task::JoinSet::new();
+    for writer in 0..16 {
+        let world = std::sync::Arc::clone(&world);
+        tasks.spawn(async move {
+            for round in 0..8 {
+                let version = (writer + round) % 4;
+                world.offer("game", &format!("c{}", writer % 3), &version.to_string()).await.ok::<Value>();
+                world.product(&format!("p{writer}-{round}"), "open").await;
+                // Refused in the middle of a transaction: its number must not be lost.
+                world.offer("game", "c0", "none").await.refused(404, "not_found");
+                world.get("/products/game/channels").await.ok::<Value>();
+            }
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.expect("no writer failed");
+    }
+    let told = world.sink.all();
+    let log = crate::crash::change_log(&world.dir.path().join("control.sqlite"));
+    let numbers: Vec<i64> = log.iter().map(|(sequence, _)| *sequence).collect();
+    assert_eq!(numbers, (1..=told.len() as i64).collect::<Vec<_>>(), "gap-free");
+    let bodies: Vec<CatalogChange> = log.into_iter().map(|(_, change)| change).collect();
+    assert_eq!(bodies, told, "the sink heard the log, in its order");
+    for channel in ["c0", "c1", "c2"] {
+        let sequences: Vec<u64> = told
+            .iter()
+            .filter_map(|change| match change {
+                CatalogChange::Offer(offer) if offer.channel.as_str() == channel => Some(offer.sequence),
+                _ => None,
+            })
+            .collect();
+        assert!(sequences.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{channel}: {sequences:?}");
+    }
+}
