@@ -1,1 +1,57 @@
-//! placeholder
+//! Brings an install up to date: decides what is missing, fetches it from whichever edge delivers,
+//! verifies it, and puts it in place so that a crash never leaves a mix of two versions.
+//!
+//! Owns everything on the player's machine: the network session (sans-io, in [`session`]), the
+//! transports, the plan, the preflight, the journaled install, verify, repair and rollback. It must
+//! not sign, encode, print, or know `store`, `publish` or `control`.
+//!
+//! Memory: file contents are held only in frames on their way to disk (about 24 MiB at most), manifest
+//! parts are decoded one at a time, and what grows with the build is about 48 bytes plus its path
+//! for each entry and 16 bytes for each chunk that may be reused.
+
+mod ask;
+mod assemble;
+mod bits;
+mod change;
+mod commit;
+mod discover;
+mod drive;
+mod error;
+mod index;
+mod inspect;
+mod install;
+mod journal;
+mod layout;
+mod listing;
+mod plan;
+pub mod platform;
+mod pool;
+mod preflight;
+mod progress;
+mod pull;
+pub mod rate;
+mod repair;
+mod report;
+mod request;
+mod rollback;
+mod scan;
+pub mod session;
+mod shelf;
+mod stage;
+mod state;
+pub mod transport;
+mod verify;
+
+pub use error::{DiskError, ErrorClass, PullError};
+pub use inspect::{InstallSummary, inspect};
+pub use preflight::{Preflight, Space, Strategy};
+pub use progress::{Phase, Progress, Silent};
+pub use pull::pull;
+pub use repair::repair;
+pub use report::{Damage, DamageKind, PullReport, RepairReport, RollbackReport, VerifyReport};
+pub use request::{
+    EdgeUrl, EdgeUrlError, Intent, PullRequest, RepairRequest, RollbackRequest, Target, Token, TokenError, Tuning,
+    VerifyRequest,
+};
+pub use rollback::rollback;
+pub use verify::{LISTED_MAX, verify};

@@ -1,0 +1,194 @@
+//! From what the player asked for to a verified manifest with all its parts on the shelf.
+//!
+//! Owns who is believed: nothing that an edge says counts before a signature says so too, and nothing
+//! is written for a release that is refused.
+
+use crate::ask::ask;
+use crate::drive::{Checker, Network, Sink};
+use crate::error::PullError;
+use crate::progress::{Phase, Progress};
+use crate::request::Target;
+use crate::session::{Item, ItemId, Verdict};
+use crate::shelf::Shelf;
+use crate::state::State;
+use penstock_core::api::{ChannelAnswer, ReleaseAnswer};
+use penstock_core::blob::{BlobId, BlobSize, ByteRange};
+use penstock_core::id::{ChannelName, Platform, ProductId, Version};
+use penstock_core::keys::TrustSet;
+use penstock_core::limits::{ANSWER_JSON_BYTES_MAX, ENVELOPE_BYTES_MAX};
+use penstock_core::manifest::{self, Expected, PartRef, VerifiedManifest};
+use penstock_core::time::UnixSeconds;
+use penstock_core::trust::{self, Memory, Wanted};
+
+/// What is to be installed, and what to remember of how we learned it.
+pub(crate) struct Found {
+    /// The verified root.
+    pub(crate) manifest: VerifiedManifest,
+    /// Its bytes, to be kept.
+    pub(crate) manifest_bytes: Vec<u8>,
+    /// Publisher keys in force.
+    pub(crate) trust: TrustSet,
+    /// The channel and what was seen of it, if it came from a channel.
+    pub(crate) seen: Option<(ChannelName, Memory)>,
+}
+
+/// What the player asked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Question<'a> {
+    pub(crate) product: &'a ProductId,
+    pub(crate) platform: &'a Platform,
+    pub(crate) target: &'a Target,
+    /// Publisher keys as given now.
+    pub(crate) given: &'a TrustSet,
+    pub(crate) state: Option<&'a State>,
+    pub(crate) now: UnixSeconds,
+}
+
+/// What an answer points at.
+struct Pointed {
+    version: Version,
+    manifest: BlobId,
+    manifest_bytes: u64,
+    trust: TrustSet,
+    seen: Option<(ChannelName, Memory)>,
+}
+
+/// Asks what to install and verifies the manifest root.
+pub(crate) fn discover(network: &Network, question: &Question<'_>) -> Result<Found, PullError> {
+    let base = starting_trust(question);
+    let pointed = match question.target {
+        Target::Channel(channel) => ask_channel(network, question, channel, &base)?,
+        Target::Version(version) => ask_version(network, question, version, &base)?,
+    };
+    let max = usize::try_from(pointed.manifest_bytes).unwrap_or(usize::MAX);
+    if max > ENVELOPE_BYTES_MAX {
+        return Err(PullError::ManifestTooLarge(pointed.manifest_bytes));
+    }
+    let expected = Expected {
+        id: pointed.manifest,
+        product: question.product,
+        platform: question.platform,
+        version: &pointed.version,
+    };
+    let target = format!("/v1/blobs/{}", pointed.manifest);
+    let (manifest, manifest_bytes) =
+        ask(network, &target, max, |bytes| Ok((manifest::verify(bytes, &pointed.trust, &expected)?, bytes.to_vec())))?;
+    Ok(Found { manifest, manifest_bytes, trust: pointed.trust, seen: pointed.seen })
+}
+
+/// Keys to start from: an install that has already followed rotations from the keys given now must
+/// not be led back to older ones.
+fn starting_trust(question: &Question<'_>) -> TrustSet {
+    let remembered = question
+        .state
+        .filter(|state| state.given_trust == question.given.to_string())
+        .and_then(|state| state.trust.parse().ok());
+    remembered.unwrap_or_else(|| question.given.clone())
+}
+
+fn ask_channel(
+    network: &Network,
+    question: &Question<'_>,
+    channel: &ChannelName,
+    base: &TrustSet,
+) -> Result<Pointed, PullError> {
+    let Question { product, platform, .. } = question;
+    let wanted = Wanted { product: (*product).clone(), platform: (*platform).clone(), channel: channel.clone() };
+    let memory = question.state.map(|state| state.memory_for(channel)).unwrap_or_default();
+    let have = question.state.map(|state| format!("&have={}", escape(state.installed.version.as_str())));
+    let target = format!("/v1/products/{product}/channels/{channel}?platform={platform}{}", have.unwrap_or_default());
+    ask(network, &target, ANSWER_JSON_BYTES_MAX, |bytes| {
+        let offer: ChannelAnswer = parse(network, bytes)?;
+        let trust = trust::follow_rotations(base, &offer.rotations)?;
+        let head = trust::verify_offer(&trust, &offer.delegation, &offer.head, &wanted, &memory, question.now)?;
+        let pointer = head.target();
+        Ok(Pointed {
+            version: pointer.version.clone(),
+            manifest: pointer.manifest,
+            manifest_bytes: pointer.manifest_bytes,
+            trust,
+            seen: Some((channel.clone(), head.memory().clone())),
+        })
+    })
+}
+
+fn ask_version(
+    network: &Network,
+    question: &Question<'_>,
+    version: &Version,
+    base: &TrustSet,
+) -> Result<Pointed, PullError> {
+    let Question { product, platform, .. } = question;
+    let target = format!("/v1/products/{product}/releases/{}?platform={platform}", escape(version.as_str()));
+    let answer: ReleaseAnswer = ask(network, &target, ANSWER_JSON_BYTES_MAX, |bytes| parse(network, bytes))?;
+    Ok(Pointed {
+        version: version.clone(),
+        manifest: answer.manifest,
+        manifest_bytes: answer.manifest_bytes,
+        trust: base.clone(),
+        seen: None,
+    })
+}
+
+fn parse<T: serde::de::DeserializeOwned>(network: &Network, bytes: &[u8]) -> Result<T, PullError> {
+    serde_json::from_slice(bytes).map_err(|error| PullError::NoAnswer {
+        edge: network.edges().first().map(ToString::to_string).unwrap_or_default(),
+        reason: format!("its answer is not the document it should be: {error}"),
+    })
+}
+
+/// Versions may hold `+`, which some servers read as a space in a query.
+fn escape(text: &str) -> String {
+    text.replace('+', "%2B")
+}
+
+/// Fetches the parts that the shelf lacks; gives the bytes downloaded.
+pub(crate) fn fetch_parts(
+    network: &mut Network,
+    manifest: &VerifiedManifest,
+    shelf: &Shelf<'_>,
+    progress: &dyn Progress,
+) -> Result<u64, PullError> {
+    let mut missing: Vec<&PartRef> = Vec::new();
+    for part in manifest.root().parts() {
+        if !shelf.has(&part.blob, u64::from(part.stored_bytes))? {
+            missing.push(part);
+        }
+    }
+    missing.sort_unstable_by_key(|part| part.blob);
+    missing.dedup_by_key(|part| part.blob);
+    let bytes: u64 = missing.iter().map(|part| u64::from(part.stored_bytes)).sum();
+    progress.begin(Phase::Plan, bytes);
+    if missing.is_empty() {
+        return Ok(0);
+    }
+    let item = |(index, part): (usize, &&PartRef)| {
+        let id = ItemId(u32::try_from(index).unwrap_or(u32::MAX));
+        let range =
+            ByteRange::whole(BlobSize(u64::from(part.stored_bytes))).expect("a verified root has no empty part");
+        Item { id, blob: part.blob, range }
+    };
+    let items = missing.iter().enumerate().map(item).collect();
+    network.fetch(items, &PartSink { parts: &missing, shelf, progress }, progress)?;
+    Ok(bytes)
+}
+
+struct PartSink<'a> {
+    parts: &'a [&'a PartRef],
+    shelf: &'a Shelf<'a>,
+    progress: &'a dyn Progress,
+}
+
+impl Sink for PartSink<'_> {
+    fn checker(&self) -> Checker<'_> {
+        Box::new(|item, bytes| {
+            let part = self.parts[item.0 as usize];
+            if BlobId::of(bytes) != part.blob {
+                return Ok(Verdict::Bad);
+            }
+            self.shelf.keep(&part.blob, bytes)?;
+            self.progress.advance(bytes.len() as u64);
+            Ok(Verdict::Good)
+        })
+    }
+}

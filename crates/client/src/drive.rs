@@ -1,0 +1,310 @@
+//! The thin loop between session, transport and workers. Decides nothing about edges or bytes: the
+//! session does; checks nothing: the sink does.
+//!
+//! One thread talks to the network; workers decode, hash and write. Complete items wait in memory for
+//! a worker, at most [`WAITING_BYTES_MAX`] of them; beyond that, sockets are simply not read.
+
+use crate::error::PullError;
+use crate::progress::Progress;
+use crate::rate::RateBucket;
+use crate::request::{EdgeUrl, Tuning};
+use crate::session::{Action, AnswerHead, Arrived, Failure, Item, ItemId, Millis, RangeRequest, RequestId, Session};
+use crate::session::{SessionLimits, Verdict};
+use crate::transport::{GetRequest, Transport, TransportError};
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::AbortHandle;
+
+/// Bytes of complete items that may wait for a worker.
+const WAITING_BYTES_MAX: u32 = 12 << 20;
+/// Items that may wait for a worker, so that tiny ones are bounded too.
+const WAITING_ITEMS_MAX: usize = 1024;
+/// Pieces of answers that may wait for the loop.
+const EVENTS_MAX: usize = 64;
+
+/// Whoever checks and keeps what arrives. One checker per worker thread.
+pub(crate) trait Sink: Sync {
+    /// A function that checks an item and, if it is good, keeps it.
+    fn checker(&self) -> Checker<'_>;
+}
+
+/// See [`Sink`].
+pub(crate) type Checker<'a> = Box<dyn FnMut(ItemId, &[u8]) -> Result<Verdict, PullError> + 'a>;
+
+/// A session with everything it needs to run.
+pub(crate) struct Network {
+    runtime: tokio::runtime::Runtime,
+    transport: Arc<dyn Transport>,
+    edges: Vec<EdgeUrl>,
+    session: Session,
+    started: Instant,
+    bucket: Option<Arc<Mutex<RateBucket>>>,
+    workers: usize,
+    told: usize,
+}
+
+enum Event {
+    Head(RequestId, AnswerHead),
+    Bytes(RequestId, Bytes),
+    End(RequestId),
+    Failed(RequestId, TransportError),
+}
+
+struct Job {
+    arrived: Arrived,
+    _room: OwnedSemaphorePermit,
+}
+
+type Judgement = (ItemId, Result<Verdict, PullError>);
+
+impl Network {
+    /// A network over these edges.
+    pub(crate) fn new(edges: &[EdgeUrl], transport: Arc<dyn Transport>, tuning: &Tuning) -> Result<Self, PullError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(PullError::Runtime)?;
+        let parallel = tuning.parallel_requests.clamp(1, 64);
+        let mut limits = SessionLimits { parallel, stall_ms: tuning.stall_ms.max(100), ..SessionLimits::default() };
+        if let Some(rate) = tuning.limit_rate {
+            // A cap of ours must not look like an edge that stalls.
+            let round_ms = (parallel as u64 * 512 * 1024).saturating_mul(1000) / rate.max(1);
+            limits.stall_ms = limits.stall_ms.saturating_add(round_ms);
+            limits.min_bytes_per_second = 0;
+        }
+        let seed = u64::from(std::process::id()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        Ok(Self {
+            runtime,
+            transport,
+            edges: edges.to_vec(),
+            session: Session::new(edges.len(), limits, seed),
+            started: Instant::now(),
+            bucket: tuning.limit_rate.map(|rate| Arc::new(Mutex::new(RateBucket::new(rate)))),
+            workers: crate::pool::worker_count(tuning.workers),
+            told: 0,
+        })
+    }
+    /// Content bytes received so far.
+    pub(crate) const fn received_bytes(&self) -> u64 {
+        self.session.received_bytes()
+    }
+    /// Edges that were dropped, in words.
+    pub(crate) fn dropped(&self) -> Vec<String> {
+        self.session.dropped().map(|(edge, reason)| format!("{}: {reason}", self.edges[edge.0])).collect()
+    }
+    /// The addresses.
+    pub(crate) fn edges(&self) -> &[EdgeUrl] {
+        &self.edges
+    }
+    /// Runs one future on the network's runtime, with its transport.
+    pub(crate) fn ask<T, F: Future<Output = T>>(&self, question: impl FnOnce(Arc<dyn Transport>) -> F) -> T {
+        self.runtime.block_on(question(Arc::clone(&self.transport)))
+    }
+    /// Fetches items until all are good.
+    ///
+    /// # Errors
+    /// The sink's first error, or the session's when no edge can deliver.
+    pub(crate) fn fetch(
+        &mut self,
+        items: Vec<Item>,
+        sink: &dyn Sink,
+        progress: &dyn Progress,
+    ) -> Result<(), PullError> {
+        self.session.want(items);
+        let (jobs, waiting) = mpsc::channel::<Job>(WAITING_ITEMS_MAX);
+        let (judge, judgements) = mpsc::channel::<Judgement>(WAITING_ITEMS_MAX);
+        let waiting = Mutex::new(waiting);
+        let result = std::thread::scope(|scope| {
+            for _ in 0..self.workers {
+                let (judge, waiting) = (judge.clone(), &waiting);
+                scope.spawn(move || work(waiting, &judge, sink.checker()));
+            }
+            drop(judge);
+            let lane = Lane {
+                session: &mut self.session,
+                transport: &self.transport,
+                bucket: self.bucket.as_ref(),
+                started: self.started,
+                jobs,
+                room: Arc::new(Semaphore::new(WAITING_BYTES_MAX as usize)),
+                running: HashMap::new(),
+            };
+            self.runtime.block_on(lane.run(judgements))
+        });
+        for note in self.dropped().iter().skip(self.told) {
+            progress.note(&format!("dropped {note}"));
+        }
+        self.told = self.session.dropped().count();
+        result
+    }
+}
+
+fn work(waiting: &Mutex<mpsc::Receiver<Job>>, judge: &mpsc::Sender<Judgement>, mut check: Checker<'_>) {
+    loop {
+        let job = waiting.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+        let Some(Job { arrived, _room: room }) = job else { return };
+        let verdict = check(arrived.item, &arrived.bytes);
+        drop(arrived.bytes);
+        drop(room);
+        if judge.blocking_send((arrived.item, verdict)).is_err() {
+            return;
+        }
+    }
+}
+
+/// One call of [`Network::fetch`].
+struct Lane<'a> {
+    session: &'a mut Session,
+    transport: &'a Arc<dyn Transport>,
+    bucket: Option<&'a Arc<Mutex<RateBucket>>>,
+    started: Instant,
+    jobs: mpsc::Sender<Job>,
+    room: Arc<Semaphore>,
+    running: HashMap<RequestId, AbortHandle>,
+}
+
+impl Lane<'_> {
+    async fn run(mut self, mut judgements: mpsc::Receiver<Judgement>) -> Result<(), PullError> {
+        let (events, mut inbox) = mpsc::channel(EVENTS_MAX);
+        let result = loop {
+            // What has already happened is told before anything is called late.
+            while let Ok((item, verdict)) = judgements.try_recv() {
+                let now = self.now();
+                match verdict {
+                    Ok(verdict) => self.session.on_verdict(item, verdict, now),
+                    Err(error) => return self.stop(error),
+                }
+            }
+            while let Ok(event) = inbox.try_recv() {
+                self.hear(event).await;
+            }
+            let until = match self.session.next_action(self.now()) {
+                Action::Start(request) => {
+                    self.start(request, &events);
+                    continue;
+                }
+                Action::Cancel(id) => {
+                    self.abort(id);
+                    continue;
+                }
+                Action::Idle => break Ok(()),
+                Action::Fail(error) => break Err(error.into()),
+                Action::Wait(until) => until,
+            };
+            let pause = Duration::from_millis(until.since(self.now()));
+            tokio::select! {
+                biased;
+                judgement = judgements.recv() => {
+                    let Some((item, verdict)) = judgement else { continue };
+                    let now = self.now();
+                    match verdict {
+                        Ok(verdict) => self.session.on_verdict(item, verdict, now),
+                        Err(error) => return self.stop(error),
+                    }
+                }
+                event = inbox.recv() => {
+                    if let Some(event) = event {
+                        self.hear(event).await;
+                    }
+                }
+                () = tokio::time::sleep(pause) => {}
+            }
+        };
+        self.abort_all();
+        result
+    }
+
+    fn stop(mut self, error: PullError) -> Result<(), PullError> {
+        self.abort_all();
+        Err(error)
+    }
+
+    fn now(&self) -> Millis {
+        Millis(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    async fn hear(&mut self, event: Event) {
+        let now = self.now();
+        match event {
+            Event::Head(id, head) => {
+                if !self.session.on_head(id, &head, now) {
+                    self.abort(id);
+                }
+            }
+            Event::Bytes(id, bytes) => {
+                for arrived in self.session.on_bytes(id, &bytes, now) {
+                    let bytes = u32::try_from(arrived.bytes.len()).unwrap_or(u32::MAX).min(WAITING_BYTES_MAX);
+                    let room = Arc::clone(&self.room).acquire_many_owned(bytes).await;
+                    let Ok(room) = room else { return };
+                    if self.jobs.send(Job { arrived, _room: room }).await.is_err() {
+                        return;
+                    }
+                }
+            }
+            Event::End(id) => {
+                self.running.remove(&id);
+                self.session.on_end(id, now);
+            }
+            Event::Failed(id, error) => {
+                self.running.remove(&id);
+                tracing::debug!(request = id.0, error = &error as &dyn std::error::Error, "a request failed");
+                self.session.on_failure(id, error.failure(), now);
+            }
+        }
+    }
+
+    fn start(&mut self, request: RangeRequest, events: &mpsc::Sender<Event>) {
+        let (transport, events) = (Arc::clone(self.transport), events.clone());
+        let (bucket, started) = (self.bucket.cloned(), self.started);
+        let task = tokio::spawn(async move {
+            let done = converse(transport.as_ref(), &request, &events, bucket.as_deref(), started).await;
+            let last = match done {
+                Ok(()) => Event::End(request.id),
+                Err(error) => Event::Failed(request.id, error),
+            };
+            // A closed inbox means that nobody wants to know any more.
+            events.send(last).await.ok();
+        });
+        self.running.insert(request.id, task.abort_handle());
+    }
+
+    fn abort(&mut self, id: RequestId) {
+        if let Some(task) = self.running.remove(&id) {
+            task.abort();
+        }
+    }
+
+    fn abort_all(&mut self) {
+        let now = self.now();
+        for (id, task) in self.running.drain() {
+            task.abort();
+            self.session.on_failure(id, Failure::Broken, now);
+        }
+    }
+}
+
+async fn converse(
+    transport: &dyn Transport,
+    request: &RangeRequest,
+    events: &mpsc::Sender<Event>,
+    bucket: Option<&Mutex<RateBucket>>,
+    started: Instant,
+) -> Result<(), TransportError> {
+    let get = GetRequest { target: format!("/v1/blobs/{}", request.blob), range: Some(request.range) };
+    let mut answer = transport.get(request.edge, get).await?;
+    events.send(Event::Head(request.id, answer.head)).await.ok();
+    while let Some(piece) = answer.body.next().await {
+        let piece = piece?;
+        if let Some(bucket) = bucket {
+            let now_ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            let pause = bucket.lock().unwrap_or_else(PoisonError::into_inner).take(piece.len() as u64, now_ns);
+            if pause > 0 {
+                tokio::time::sleep(Duration::from_nanos(pause)).await;
+            }
+        }
+        if events.send(Event::Bytes(request.id, piece)).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}

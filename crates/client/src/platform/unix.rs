@@ -1,0 +1,230 @@
+//! Unix: everything through directory descriptors, `O_NOFOLLOW` at every step.
+
+use super::{Found, Volume, split};
+use crate::error::DiskError;
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// An opened install directory.
+#[derive(Debug)]
+pub(crate) struct Root {
+    root: Arc<OwnedFd>,
+    /// The directory used last: neighbours follow each other.
+    last: Mutex<Option<(String, Arc<OwnedFd>)>>,
+}
+
+/// Held while a client works on an install; the system lets go of it when the process ends.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: File,
+}
+
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+impl Root {
+    /// Opens a directory.
+    pub(crate) fn open(dir: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(dir, flags, Mode::empty())?;
+        Ok(Self { root: Arc::new(root), last: Mutex::new(None) })
+    }
+    /// Takes the lock; `None` when another process has it.
+    pub(crate) fn lock(&self, path: &str) -> Result<Option<Lock>, DiskError> {
+        let file = self.create(path, false)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Lock { _file: file })),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(DiskError::new("lock", path, error.into())),
+        }
+    }
+    /// The volume that the install lies on.
+    pub(crate) fn volume(&self) -> Result<Volume, DiskError> {
+        let found =
+            rustix::fs::fstatvfs(&*self.root).map_err(|e| DiskError::new("measure the volume of", ".", e.into()))?;
+        let block_bytes = found.f_frsize.max(1);
+        Ok(Volume { free_bytes: found.f_bavail.saturating_mul(block_bytes), block_bytes })
+    }
+    /// Whether this user may create files in the install.
+    pub(crate) fn is_writable(&self) -> bool {
+        rustix::fs::accessat(&*self.root, ".", rustix::fs::Access::WRITE_OK, AtFlags::EACCESS).is_ok()
+    }
+    /// What stands at a path; `None` when nothing does.
+    pub(crate) fn stat(&self, path: &str) -> Result<Option<Found>, DiskError> {
+        let failed = |e: rustix::io::Errno| DiskError::new("look at", path, e.into());
+        let Some(parent) = self.parent_if_there(path)? else { return Ok(None) };
+        let name = split(path).1;
+        let stat = match rustix::fs::statat(&*parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(rustix::io::Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        Ok(Some(match rustix::fs::FileType::from_raw_mode(stat.st_mode) {
+            rustix::fs::FileType::RegularFile => Found::File {
+                bytes: u64::try_from(stat.st_size).unwrap_or(0),
+                allocated_bytes: u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512),
+                #[expect(clippy::useless_conversion, reason = "the type differs between systems")]
+                names: u64::from(stat.st_nlink),
+                executable: Some(stat.st_mode & 0o100 != 0),
+            },
+            rustix::fs::FileType::Directory => Found::Directory,
+            rustix::fs::FileType::Symlink => {
+                let target = rustix::fs::readlinkat(&*parent, name, Vec::new()).map_err(failed)?;
+                Found::Link(String::from_utf8_lossy(target.as_bytes()).into_owned())
+            }
+            _ => Found::Other,
+        }))
+    }
+    /// Opens a regular file to read.
+    pub(crate) fn open_read(&self, path: &str) -> Result<File, DiskError> {
+        // Without O_NONBLOCK, opening a FIFO that somebody put there would wait for a writer.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        self.open_at(path, flags, Mode::empty(), "read")
+    }
+    /// Opens or creates a regular file to read and write; existing bytes stay.
+    pub(crate) fn create(&self, path: &str, executable: bool) -> Result<File, DiskError> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = if executable { Mode::from_raw_mode(0o777) } else { Mode::from_raw_mode(0o666) };
+        self.open_at(path, flags, mode, "create")
+    }
+    /// Makes a directory; one that is there already is fine.
+    pub(crate) fn make_dir(&self, path: &str) -> Result<(), DiskError> {
+        let parent = self.parent(path, "create")?;
+        match rustix::fs::mkdirat(&*parent, split(path).1, Mode::from_raw_mode(0o777)) {
+            Ok(()) => Ok(()),
+            Err(rustix::io::Errno::EXIST) if self.stat(path)? == Some(Found::Directory) => Ok(()),
+            Err(rustix::io::Errno::EXIST) if matches!(self.stat(path)?, Some(Found::Link(_))) => {
+                Err(DiskError::Symlink { path: path.to_owned() })
+            }
+            Err(error) => Err(DiskError::new("create directory", path, error.into())),
+        }
+    }
+    /// Renames a file or link, replacing what is at `to`.
+    pub(crate) fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {
+        let (old, new) = (self.parent(from, "rename")?, self.parent(to, "rename")?);
+        rustix::fs::renameat(&*old, split(from).1, &*new, split(to).1)
+            .map_err(|e| DiskError::new("put in place", to, e.into()))
+    }
+    /// Gives a file a second name; `false` when `to` is taken or the disk cannot.
+    pub(crate) fn hard_link(&self, from: &str, to: &str) -> Result<bool, DiskError> {
+        let (old, new) = (self.parent(from, "link")?, self.parent(to, "link")?);
+        Ok(rustix::fs::linkat(&*old, split(from).1, &*new, split(to).1, AtFlags::empty()).is_ok())
+    }
+    /// Makes a symbolic link.
+    pub(crate) fn symlink(&self, target: &str, path: &str) -> Result<(), DiskError> {
+        let parent = self.parent(path, "link")?;
+        rustix::fs::symlinkat(target, &*parent, split(path).1).map_err(|e| DiskError::new("link", path, e.into()))
+    }
+    /// Removes a file or link, never a directory; one that is gone is fine.
+    pub(crate) fn remove_file(&self, path: &str) -> Result<(), DiskError> {
+        let Some(parent) = self.parent_if_there(path)? else { return Ok(()) };
+        match rustix::fs::unlinkat(&*parent, split(path).1, AtFlags::empty()) {
+            Ok(()) | Err(rustix::io::Errno::NOENT | rustix::io::Errno::ISDIR) => Ok(()),
+            Err(error) => Err(DiskError::new("remove", path, error.into())),
+        }
+    }
+    /// Removes a directory if it is empty; `false` when it is not.
+    pub(crate) fn remove_dir(&self, path: &str) -> Result<bool, DiskError> {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let Some(parent) = self.parent_if_there(path)? else { return Ok(true) };
+        match rustix::fs::unlinkat(&*parent, split(path).1, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(true),
+            Err(rustix::io::Errno::NOTEMPTY | rustix::io::Errno::EXIST | rustix::io::Errno::NOTDIR) => Ok(false),
+            Err(error) => Err(DiskError::new("remove directory", path, error.into())),
+        }
+    }
+    /// Sets or clears the right to run a file, for those who may read it.
+    pub(crate) fn set_executable(&self, path: &str, executable: bool) -> Result<(), DiskError> {
+        let failed = |e: rustix::io::Errno| DiskError::new("change the mode of", path, e.into());
+        let file = self.open_read(path)?;
+        let mode = rustix::fs::fstat(&file).map_err(failed)?.st_mode & 0o7777;
+        let mode = if executable { mode | (mode & 0o444) >> 2 } else { mode & !0o111 };
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(mode)).map_err(failed)
+    }
+    /// Names in a directory.
+    pub(crate) fn list(&self, path: &str) -> Result<Vec<String>, DiskError> {
+        let failed = |e: rustix::io::Errno| DiskError::new("list", path, e.into());
+        let Some(dir) = self.directory(path)? else { return Ok(Vec::new()) };
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&*dir).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name != "." && name != ".." {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+    /// Brings everything written so far on the install's volume to the platter: one wait, not one a file.
+    pub(crate) fn sync_all(&self) -> Result<(), DiskError> {
+        let failed = |e: rustix::io::Errno| DiskError::new("sync", ".", e.into());
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        return rustix::fs::syncfs(&*self.root).map_err(failed);
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        {
+            // sync(2) waits for completion on the BSDs and macOS's APFS.
+            rustix::fs::sync();
+            rustix::fs::fsync(&*self.root).map_err(failed)
+        }
+    }
+    /// Brings a directory's entries to the platter.
+    pub(crate) fn sync_dir(&self, path: &str) -> Result<(), DiskError> {
+        let Some(dir) = self.directory(path)? else { return Ok(()) };
+        rustix::fs::fsync(&*dir).map_err(|e| DiskError::new("sync directory", path, e.into()))
+    }
+
+    fn open_at(&self, path: &str, flags: OFlags, mode: Mode, what: &'static str) -> Result<File, DiskError> {
+        let parent = self.parent(path, what)?;
+        match rustix::fs::openat(&*parent, split(path).1, flags, mode) {
+            Ok(fd) => Ok(File::from(fd)),
+            Err(rustix::io::Errno::LOOP) => Err(DiskError::Symlink { path: path.to_owned() }),
+            Err(error) => Err(DiskError::new(what, path, error.into())),
+        }
+    }
+    fn parent(&self, path: &str, what: &'static str) -> Result<Arc<OwnedFd>, DiskError> {
+        self.parent_if_there(path)?.ok_or_else(|| DiskError::new(what, path, io::Error::from(io::ErrorKind::NotFound)))
+    }
+    fn parent_if_there(&self, path: &str) -> Result<Option<Arc<OwnedFd>>, DiskError> {
+        self.directory(split(path).0)
+    }
+    /// Walks to a directory; `None` when a part of the way is missing or is a file.
+    fn directory(&self, path: &str) -> Result<Option<Arc<OwnedFd>>, DiskError> {
+        if path.is_empty() || path == "." {
+            return Ok(Some(Arc::clone(&self.root)));
+        }
+        if let Some((name, fd)) = &*self.last.lock().unwrap_or_else(PoisonError::into_inner)
+            && name == path
+        {
+            return Ok(Some(Arc::clone(fd)));
+        }
+        let mut fd = Arc::clone(&self.root);
+        for part in path.split('/') {
+            fd = match rustix::fs::openat(fd.as_fd(), part, DIRECTORY, Mode::empty()) {
+                Ok(next) => Arc::new(next),
+                Err(rustix::io::Errno::NOENT) => return Ok(None),
+                // A link answers ENOTDIR or ELOOP, depending on the system; a file ENOTDIR.
+                Err(rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP) => {
+                    let is_link = rustix::fs::statat(fd.as_fd(), part, AtFlags::SYMLINK_NOFOLLOW)
+                        .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_symlink());
+                    return if is_link { Err(DiskError::Symlink { path: path.to_owned() }) } else { Ok(None) };
+                }
+                Err(error) => return Err(DiskError::new("open directory", path, error.into())),
+            };
+        }
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((path.to_owned(), Arc::clone(&fd)));
+        Ok(Some(fd))
+    }
+}
+
+/// Writes all of `bytes` at `offset`.
+pub(crate) fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
+}
+
+/// Fills `bytes` from `offset`.
+pub(crate) fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset)
+}

@@ -1,0 +1,128 @@
+//! `repair`: the plan of a pull to the installed release, with what is there read from disk.
+
+use crate::ask::ask;
+use crate::discover::fetch_parts;
+use crate::drive::Network;
+use crate::error::PullError;
+use crate::install::{Apply, Opened, kept_listing, kept_manifest, network, verify_manifest};
+use crate::listing::Listing;
+use crate::plan::{Have, Owner, Plan, Scene, Wishes};
+use crate::pool::worker_count;
+use crate::progress::{Phase, Progress};
+use crate::report::RepairReport;
+use crate::request::{Intent, RepairRequest};
+use crate::scan::scan;
+use crate::shelf::Shelf;
+use crate::stage::Resumed;
+use crate::state::{Release, State};
+use penstock_core::blob::BlobId;
+use penstock_core::limits::ENVELOPE_BYTES_MAX;
+use penstock_core::manifest::VerifiedManifest;
+use std::time::Instant;
+
+/// Mends an install, or ends an update that was interrupted between two versions.
+///
+/// # Errors
+/// [`PullError`].
+pub fn repair(request: &RepairRequest, progress: &dyn Progress) -> Result<RepairReport, PullError> {
+    let started = Instant::now();
+    let opened = Opened::existing(&request.dir, progress)?;
+    let state = opened.state.as_ref().ok_or_else(|| PullError::NotAnInstall(request.dir.clone()))?;
+    let edges = if request.edges.is_empty() { &state.edges } else { &request.edges };
+    let ca_file = request.ca_file.as_deref().or(state.ca_file.as_deref());
+    let mut network = network(edges, request.token.as_ref(), ca_file, &request.tuning)?;
+    let shelf = match request.intent {
+        Intent::Apply => Shelf::of(&opened.root),
+        Intent::DryRun => Shelf::aside(Some(&opened.root))?,
+    };
+    let release = state.unfinished.as_ref().unwrap_or(&state.installed).clone();
+    let (manifest, fetched) = manifest(&network, &shelf, state, &release)?;
+    drop_bad_parts(&shelf, &manifest, request.intent, &opened)?;
+    let manifest_bytes = fetched + fetch_parts(&mut network, &manifest, &shelf, progress)?;
+    let target = Listing::read(&manifest, &shelf)?;
+    let workers = worker_count(request.tuning.workers);
+    progress.begin(Phase::Scan, target.content_bytes());
+    let damage = scan(&target, &shelf, &opened.root, workers, |_| true, progress)?;
+    let before = match &state.unfinished {
+        Some(_) => kept_listing(&shelf, state, &state.installed)?,
+        None => None,
+    };
+    let before_scan = match &before {
+        Some(before) => Some(scan(before, &shelf, &opened.root, workers, |_| true, progress)?),
+        None => None,
+    };
+    let have = match &before {
+        Some(before) => Have { listing: before, scan: before_scan.as_ref(), owner: Owner::Install },
+        None => Have { listing: &target, scan: Some(&damage), owner: Owner::Install },
+    };
+    let staged = match request.intent {
+        Intent::Apply => Resumed::find(&opened.root, &target, &shelf, workers)?,
+        Intent::DryRun => Resumed::nothing(&target),
+    };
+    let scene = Scene {
+        target: &target,
+        have: Some(have),
+        shelf: &shelf,
+        root: Some(&opened.root),
+        volume: opened.root.volume()?,
+        from: Some(&state.installed),
+        present: Some(&damage),
+        staged: &staged,
+    };
+    let mut plan = Plan::make(&scene, Wishes { keep_previous: false, manifest_bytes }, &request.dir)?;
+    let preflight = plan.preflight.clone();
+    let mut written_bytes = 0;
+    if request.intent == Intent::Apply && plan.changes_anything() {
+        let state = State { installed: release.clone(), unfinished: None, ..state.clone() };
+        let apply = Apply { scene: &scene, root: &opened.root, state, keep_previous: false, workers, progress };
+        written_bytes = apply.run(&mut plan, Some(&mut network))?.0.written_bytes;
+    }
+    Ok(RepairReport {
+        product: state.product.clone(),
+        version: release.version,
+        dry_run: request.intent == Intent::DryRun,
+        repaired_count: damage.damaged.count(),
+        repaired: damage.listed,
+        preflight,
+        downloaded_bytes: network.received_bytes(),
+        written_bytes,
+        dropped_edges: network.dropped(),
+        seconds: started.elapsed().as_secs_f64(),
+    })
+}
+
+/// The release's root: the kept one, or fetched again. Gives the bytes fetched too.
+fn manifest(
+    network: &Network,
+    shelf: &Shelf<'_>,
+    state: &State,
+    release: &Release,
+) -> Result<(VerifiedManifest, u64), PullError> {
+    if let Some((manifest, _)) = kept_manifest(shelf, state, release)? {
+        return Ok((manifest, 0));
+    }
+    let max = usize::try_from(release.manifest_bytes).unwrap_or(usize::MAX).min(ENVELOPE_BYTES_MAX);
+    let target = format!("/v1/blobs/{}", release.manifest);
+    let (manifest, bytes) =
+        ask(network, &target, max, |bytes| Ok((verify_manifest(bytes, state, release)?, bytes.to_vec())))?;
+    shelf.keep(&release.manifest, &bytes)?;
+    Ok((manifest, bytes.len() as u64))
+}
+
+/// Kept parts whose bytes have changed are removed, so that they are fetched again.
+fn drop_bad_parts(
+    shelf: &Shelf<'_>,
+    manifest: &VerifiedManifest,
+    intent: Intent,
+    opened: &Opened,
+) -> Result<(), PullError> {
+    if intent == Intent::DryRun {
+        return Ok(());
+    }
+    for part in manifest.root().parts() {
+        if shelf.read(&part.blob)?.is_some_and(|bytes| BlobId::of(&bytes) != part.blob) {
+            opened.root.remove_file(&crate::layout::blob(&part.blob))?;
+        }
+    }
+    Ok(())
+}

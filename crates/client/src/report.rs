@@ -1,0 +1,137 @@
+//! What the operations hand back; `--json` prints these as they are. Owns field names (a contract).
+
+use crate::preflight::Preflight;
+use penstock_core::blob::BlobId;
+use penstock_core::id::{ChannelName, Platform, ProductId, Version};
+use serde::Serialize;
+
+/// What `pull` did, or would do.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PullReport {
+    /// Product.
+    pub product: ProductId,
+    /// Platform of the release.
+    pub platform: Platform,
+    /// Channel it came from, if by channel.
+    pub channel: Option<ChannelName>,
+    /// Version installed before.
+    pub from: Option<Version>,
+    /// Version installed now (or planned).
+    pub to: Version,
+    /// The manifest installed now (or planned).
+    pub manifest: BlobId,
+    /// Whether this was `--dry-run`.
+    pub dry_run: bool,
+    /// Whether anything had to change.
+    pub changed: bool,
+    /// The plan's numbers.
+    pub preflight: Preflight,
+    /// Content bytes received, retries included.
+    pub downloaded_bytes: u64,
+    /// Bytes of new files that were written.
+    pub written_bytes: u64,
+    /// Bytes of new files taken from what was on disk.
+    pub reused_bytes: u64,
+    /// Bytes that should have been on disk but were damaged there, and were fetched instead.
+    pub mended_bytes: u64,
+    /// Files that were not part of any release and stood in the way: they were renamed to these.
+    pub moved_aside: Vec<String>,
+    /// Edges that were dropped, with the reason.
+    pub dropped_edges: Vec<String>,
+    /// Wall-clock seconds.
+    pub seconds: f64,
+}
+
+/// What is wrong with one path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DamageKind {
+    /// Not there.
+    Missing,
+    /// There, but with other bytes or another length.
+    Damaged,
+    /// A file where a directory belongs, or the like.
+    WrongKind,
+    /// Right bytes, wrong executable bit.
+    Mode,
+    /// A link that points elsewhere.
+    LinkTarget,
+    /// Could not be read.
+    Unreadable,
+}
+
+/// One damaged path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Damage {
+    /// Path inside the install.
+    pub path: String,
+    /// What is wrong.
+    pub kind: DamageKind,
+}
+
+/// What `verify` found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct VerifyReport {
+    /// Product.
+    pub product: ProductId,
+    /// Version that should be there.
+    pub version: Version,
+    /// Whether everything is as published. Extra files do not count.
+    pub intact: bool,
+    /// An update was interrupted: the install is between two versions until `pull` or `repair` ends it.
+    pub unfinished: bool,
+    /// Entries looked at.
+    pub entries: u64,
+    /// Bytes hashed.
+    pub bytes: u64,
+    /// Damaged paths, at most [`crate::LISTED_MAX`] of them.
+    pub damaged: Vec<Damage>,
+    /// How many damaged paths there are.
+    pub damaged_count: u64,
+    /// Files that no release put there, at most as many as above.
+    pub extra: Vec<String>,
+    /// How many there are.
+    pub extra_count: u64,
+    /// Wall-clock seconds.
+    pub seconds: f64,
+}
+
+/// What `repair` did, or would do.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RepairReport {
+    /// Product.
+    pub product: ProductId,
+    /// Version mended.
+    pub version: Version,
+    /// Whether this was `--dry-run`.
+    pub dry_run: bool,
+    /// What was wrong, at most [`crate::LISTED_MAX`] paths.
+    pub repaired: Vec<Damage>,
+    /// How many paths were wrong.
+    pub repaired_count: u64,
+    /// The plan's numbers.
+    pub preflight: Preflight,
+    /// Bytes received.
+    pub downloaded_bytes: u64,
+    /// Bytes written.
+    pub written_bytes: u64,
+    /// Edges that were dropped, with the reason.
+    pub dropped_edges: Vec<String>,
+    /// Wall-clock seconds.
+    pub seconds: f64,
+}
+
+/// What `rollback` did.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RollbackReport {
+    /// Product.
+    pub product: ProductId,
+    /// Version that was installed.
+    pub from: Version,
+    /// Version that is installed now.
+    pub to: Version,
+    /// Files brought back.
+    pub restored_files: u64,
+    /// Wall-clock seconds.
+    pub seconds: f64,
+}

@@ -1,0 +1,163 @@
+//! `rollback`: back to the version kept on disk, offline. What is replaced now is kept in turn, so a
+//! second rollback goes forward again.
+
+use crate::error::{DiskError, PullError};
+use crate::install::{Apply, Opened, kept_listing};
+use crate::layout;
+use crate::listing::{Listing, RowKind};
+use crate::plan::{Have, Owner, Plan, RowAction, Scene};
+use crate::platform::{Found, Root};
+use crate::pool::worker_count;
+use crate::progress::{Phase, Progress};
+use crate::report::RollbackReport;
+use crate::request::RollbackRequest;
+use crate::scan::chunk_is_good;
+use crate::shelf::Shelf;
+use crate::stage::{Resumed, Staging};
+use crate::state::{Release, State};
+use penstock_core::blob::BlobId;
+use std::collections::HashMap;
+use std::time::Instant;
+
+/// Brings the kept previous version back.
+///
+/// # Errors
+/// [`PullError::NoPrevious`], [`PullError::PreviousDamaged`], and errors of the disk.
+pub fn rollback(request: &RollbackRequest, progress: &dyn Progress) -> Result<RollbackReport, PullError> {
+    let started = Instant::now();
+    let opened = Opened::existing(&request.dir, progress)?;
+    let state = opened.state.as_ref().ok_or_else(|| PullError::NotAnInstall(request.dir.clone()))?;
+    let previous = state.previous.clone().ok_or(PullError::NoPrevious)?;
+    let shelf = Shelf::of(&opened.root);
+    let listing = |release: &Release| {
+        kept_listing(&shelf, state, release)?.ok_or_else(|| PullError::KeptManifest(release.version.clone()))
+    };
+    let (target, current) = (listing(&previous)?, listing(&state.installed)?);
+    let staged = Resumed::nothing(&target);
+    let scene = Scene {
+        target: &target,
+        have: Some(Have { listing: &current, scan: None, owner: Owner::Install }),
+        shelf: &shelf,
+        root: Some(&opened.root),
+        volume: opened.root.volume()?,
+        from: Some(&state.installed),
+        present: None,
+        staged: &staged,
+    };
+    let actions = (0..target.rows().len()).map(|row| action(&opened.root, &target, &current, row));
+    let actions: Vec<RowAction> = actions.collect::<Result<_, PullError>>()?;
+    let removals = removals(&opened.root, &target, &current)?;
+    let plan = Plan::staged_already(&scene, actions, removals);
+    let workers = worker_count(request.tuning.workers);
+    check_kept(&opened.root, &target, &shelf, &plan, workers, progress)?;
+    // Nothing of an interrupted pull may be taken for a kept file.
+    crate::stage::clear(&opened.root)?;
+    drop(Staging::begin(&opened.root, &target, &plan.actions)?);
+    let mut restored_files = 0;
+    for row in (0..target.rows().len()).filter(|row| plan.actions[*row] == RowAction::Assemble) {
+        bring_back(&opened.root, &target, row)?;
+        restored_files += 1;
+    }
+    let after = State { installed: previous.clone(), previous: Some(state.installed.clone()), ..state.clone() };
+    let apply = Apply { scene: &scene, root: &opened.root, state: after, keep_previous: true, workers, progress };
+    apply.commit(&plan, 0..target.rows().len(), true, &[])?;
+    Ok(RollbackReport {
+        product: state.product.clone(),
+        from: state.installed.version.clone(),
+        to: previous.version,
+        restored_files,
+        seconds: started.elapsed().as_secs_f64(),
+    })
+}
+
+fn action(root: &Root, target: &Listing, current: &Listing, row: usize) -> Result<RowAction, PullError> {
+    let (entry, path) = (&target.rows()[row], target.path(row));
+    let same = current.find(path).map(|now| (now, &current.rows()[now]));
+    Ok(match (entry.kind, same) {
+        (RowKind::File { .. }, Some((_, now))) if now.is_file() && now.digest == entry.digest => {
+            if now.is_executable() == entry.is_executable() { RowAction::Keep } else { RowAction::Mode }
+        }
+        (RowKind::File { .. }, _) => RowAction::Assemble,
+        (RowKind::Directory, _) => RowAction::Make,
+        (RowKind::Link, _) => match root.stat(path) {
+            Ok(Some(Found::Link(to))) if to == target.target(row) => RowAction::Keep,
+            Ok(_) | Err(DiskError::Symlink { .. }) => RowAction::Make,
+            Err(error) => return Err(error.into()),
+        },
+    })
+}
+
+fn removals(root: &Root, target: &Listing, current: &Listing) -> Result<Vec<usize>, PullError> {
+    let mut removals = Vec::new();
+    for (now, row) in current.rows().iter().enumerate() {
+        let path = current.path(now);
+        let stays = target.find(path).is_some_and(|row| target.rows()[row].kind != RowKind::Directory);
+        if row.kind != RowKind::Directory && !stays && root.stat(path)?.is_some() {
+            removals.push(now);
+        }
+    }
+    Ok(removals)
+}
+
+/// Hashes every kept file that will be brought back, before anything changes.
+fn check_kept(
+    root: &Root,
+    target: &Listing,
+    shelf: &Shelf<'_>,
+    plan: &Plan,
+    workers: usize,
+    progress: &dyn Progress,
+) -> Result<(), PullError> {
+    let manifest = target.manifest();
+    let wanted = |row: usize| plan.actions[row] == RowAction::Assemble;
+    for row in (0..target.rows().len()).filter(|row| wanted(*row)) {
+        let found = root.stat(&layout::previous(&manifest, row))?;
+        if !matches!(found, Some(Found::File { bytes, .. }) if bytes == target.rows()[row].bytes) {
+            return Err(PullError::PreviousDamaged(target.path(row).to_owned()));
+        }
+    }
+    progress.begin(Phase::Scan, 0);
+    let check = || {
+        let mut buffer = Vec::new();
+        let mut open = HashMap::new();
+        move |(row, offset, id, bytes)| {
+            if !open.contains_key(&row) {
+                open.clear();
+                open.insert(row, root.open_read(&layout::previous(&manifest, row))?);
+            }
+            if open.get(&row).is_some_and(|file| chunk_is_good(file, offset, &id, bytes, &mut buffer)) {
+                progress.advance(u64::from(bytes));
+                return Ok(());
+            }
+            Err(PullError::PreviousDamaged(target.path(row).to_owned()))
+        }
+    };
+    crate::pool::run(workers, check, |feed| {
+        for part in 0..target.part_count() {
+            if !target.rows_of_part(part).any(wanted) {
+                continue;
+            }
+            let chunks = target.load(part, shelf)?;
+            for visit in target.visit(part, &chunks).filter(|visit| wanted(visit.row)) {
+                if feed.push((visit.row, visit.offset, visit.chunk.id, visit.chunk.bytes)).is_err() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Stages a kept file: by a second name, so that a crash before the commit loses nothing; where the
+/// disk has no second names, by a copy.
+fn bring_back(root: &Root, target: &Listing, row: usize) -> Result<(), PullError> {
+    let manifest: BlobId = target.manifest();
+    let (from, to) = (layout::previous(&manifest, row), layout::staged(row));
+    if root.hard_link(&from, &to)? {
+        return Ok(());
+    }
+    let mut source = root.open_read(&from)?;
+    let mut copy = root.create(&to, target.rows()[row].is_executable())?;
+    std::io::copy(&mut source, &mut copy).map_err(|source| DiskError::new("copy", &from, source))?;
+    Ok(())
+}

@@ -1,0 +1,159 @@
+//! Files being assembled, `.penstock/staging/N` for entry N of the target. Owns opening and writing
+//! them, and finding out what an interrupted run left there: every chunk is hashed again, because
+//! after a power cut the disk may hold anything.
+
+use crate::bits::Bits;
+use crate::error::{DiskError, PullError};
+use crate::layout;
+use crate::listing::Listing;
+use crate::plan::RowAction;
+use crate::platform::{Found, Root, write_at};
+use crate::pool;
+use crate::scan::chunk_is_good;
+use crate::shelf::Shelf;
+use crate::state::{read_if_there, write_synced};
+use penstock_core::path::CLIENT_DIR;
+use std::collections::{HashMap, VecDeque};
+use std::fs::File;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Staged files kept open at once.
+const OPEN_MAX: usize = 32;
+
+/// What staging already holds of the target.
+#[derive(Debug, Default)]
+pub(crate) struct Resumed {
+    /// Chunks that are there and right.
+    pub(crate) done: Bits,
+    /// Room that staged files occupy already, by row.
+    pub(crate) allocated_bytes: HashMap<usize, u64>,
+}
+
+impl Resumed {
+    /// Nothing.
+    pub(crate) fn nothing(target: &Listing) -> Self {
+        Self { done: Bits::new(target.chunk_count()), allocated_bytes: HashMap::new() }
+    }
+    /// Hashes what is staged.
+    pub(crate) fn find(root: &Root, target: &Listing, shelf: &Shelf<'_>, workers: usize) -> Result<Self, PullError> {
+        let mut resumed = Self::nothing(target);
+        if !belongs_to(root, target)? {
+            return Ok(resumed);
+        }
+        for row in staged_rows(root)?.into_iter().filter(|row| target.rows().get(*row).is_some_and(|r| r.is_file())) {
+            if let Some(Found::File { allocated_bytes, names: 1, .. }) = root.stat(&layout::staged(row))? {
+                resumed.allocated_bytes.insert(row, allocated_bytes);
+            }
+        }
+        let done = Mutex::new(std::mem::take(&mut resumed.done));
+        let check = || {
+            let done = &done;
+            let mut buffer = Vec::new();
+            let mut open: Option<(usize, File)> = None;
+            move |(row, offset, ordinal, id, bytes)| {
+                if open.as_ref().is_none_or(|(current, _)| *current != row) {
+                    open = Some((row, root.open_read(&layout::staged(row))?));
+                }
+                if open.as_ref().is_some_and(|(_, file)| chunk_is_good(file, offset, &id, bytes, &mut buffer)) {
+                    done.lock().unwrap_or_else(PoisonError::into_inner).set(ordinal);
+                }
+                Ok::<(), PullError>(())
+            }
+        };
+        pool::run(workers, check, |feed| {
+            for part in 0..target.part_count() {
+                if !target.rows_of_part(part).any(|row| resumed.allocated_bytes.contains_key(&row)) {
+                    continue;
+                }
+                let chunks = target.load(part, shelf)?;
+                for visit in target.visit(part, &chunks) {
+                    let job = (visit.row, visit.offset, visit.ordinal, visit.chunk.id, visit.chunk.bytes);
+                    if resumed.allocated_bytes.contains_key(&visit.row) && feed.push(job).is_err() {
+                        return Ok(());
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        resumed.done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok(resumed)
+    }
+}
+
+/// The staging area of one target.
+pub(crate) struct Staging<'a> {
+    root: &'a Root,
+    target: &'a Listing,
+    open: Mutex<VecDeque<(usize, Arc<File>)>>,
+}
+
+impl<'a> Staging<'a> {
+    /// Opens staging for a target; what belongs to another one, or to another plan, is removed.
+    pub(crate) fn begin(root: &'a Root, target: &'a Listing, actions: &[RowAction]) -> Result<Self, PullError> {
+        root.make_dir(CLIENT_DIR)?;
+        root.make_dir(layout::STAGING)?;
+        let ours = belongs_to(root, target)?;
+        for row in staged_rows(root)? {
+            let path = layout::staged(row);
+            let alone = matches!(root.stat(&path)?, Some(Found::File { names: 1, .. }));
+            if !(ours && alone && actions.get(row) == Some(&RowAction::Assemble)) {
+                root.remove_file(&path)?;
+            }
+        }
+        if !ours {
+            write_synced(root, layout::STAGING_TARGET, target.manifest().to_string().as_bytes())?;
+        }
+        Ok(Self { root, target, open: Mutex::default() })
+    }
+    /// Writes content whose hash was checked.
+    pub(crate) fn write(&self, row: usize, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        let file = self.file(row)?;
+        write_at(&file, bytes, offset).map_err(|source| DiskError::new("write", self.target.path(row), source))
+    }
+    /// Makes sure that a file without content is there too.
+    pub(crate) fn touch(&self, row: usize) -> Result<(), DiskError> {
+        self.file(row).map(|_| ())
+    }
+    /// Opens a staged file to read.
+    pub(crate) fn open_read(&self, row: usize) -> Result<File, DiskError> {
+        self.root.open_read(&layout::staged(row))
+    }
+
+    fn file(&self, row: usize) -> Result<Arc<File>, DiskError> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, file)) = open.iter().find(|(held, _)| *held == row) {
+            return Ok(Arc::clone(file));
+        }
+        let entry = &self.target.rows()[row];
+        let path = layout::staged(row);
+        let file = self.root.create(&path, entry.is_executable())?;
+        let failed = |source| DiskError::new("write", self.target.path(row), source);
+        if file.metadata().map_err(failed)?.len() > entry.bytes {
+            file.set_len(entry.bytes).map_err(failed)?;
+        }
+        let file = Arc::new(file);
+        if open.len() >= OPEN_MAX {
+            open.pop_front();
+        }
+        open.push_back((row, Arc::clone(&file)));
+        Ok(file)
+    }
+}
+
+/// Removes staging altogether.
+pub(crate) fn clear(root: &Root) -> Result<(), PullError> {
+    for name in root.list(layout::STAGING)? {
+        root.remove_file(&format!("{}/{name}", layout::STAGING))?;
+    }
+    root.remove_dir(layout::STAGING)?;
+    Ok(())
+}
+
+fn belongs_to(root: &Root, target: &Listing) -> Result<bool, PullError> {
+    let found = read_if_there(root, layout::STAGING_TARGET, 65)?;
+    Ok(found.as_deref() == Some(target.manifest().to_string().as_bytes()))
+}
+
+fn staged_rows(root: &Root) -> Result<Vec<usize>, PullError> {
+    Ok(root.list(layout::STAGING)?.iter().filter_map(|name| name.parse().ok()).collect())
+}

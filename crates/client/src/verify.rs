@@ -1,0 +1,80 @@
+//! `verify`: compares an install with its manifest, offline. Changes nothing, but for finishing a
+//! commit that was already decided when a crash interrupted it.
+
+use crate::error::PullError;
+use crate::install::{Opened, kept_listing};
+use crate::layout;
+use crate::listing::Listing;
+use crate::platform::{Found, Root};
+use crate::pool::worker_count;
+use crate::progress::{Phase, Progress};
+use crate::report::VerifyReport;
+use crate::request::VerifyRequest;
+pub use crate::scan::LISTED_MAX;
+use crate::scan::scan;
+use crate::shelf::Shelf;
+use penstock_core::path::CLIENT_DIR;
+use std::time::Instant;
+
+/// Compares an install with its manifest.
+///
+/// # Errors
+/// [`PullError`] when there is no install, or its kept manifest is damaged. A damaged install is
+/// not an error but a report.
+pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<VerifyReport, PullError> {
+    let started = Instant::now();
+    let missing = || PullError::NotAnInstall(request.dir.clone());
+    let mut opened = Opened::unlocked(&request.dir)?.ok_or_else(missing)?;
+    if opened.root.stat(layout::JOURNAL)?.is_some() && opened.root.is_writable() {
+        opened.take_lock(&request.dir, progress)?;
+    }
+    let state = opened.state.as_ref().ok_or_else(missing)?;
+    let shelf = Shelf::of(&opened.root);
+    let lost = || PullError::KeptManifest(state.installed.version.clone());
+    let listing = kept_listing(&shelf, state, &state.installed)?.ok_or_else(lost)?;
+    progress.begin(Phase::Scan, listing.content_bytes());
+    let workers = worker_count(request.tuning.workers);
+    let found = scan(&listing, &shelf, &opened.root, workers, |_| true, progress)?;
+    let (extra, extra_count) = extra_files(&opened.root, &listing)?;
+    let damaged_count = found.damaged.count();
+    let unfinished = state.unfinished.is_some() || opened.root.stat(layout::JOURNAL)?.is_some();
+    Ok(VerifyReport {
+        product: state.product.clone(),
+        version: state.installed.version.clone(),
+        intact: damaged_count == 0 && !unfinished,
+        unfinished,
+        entries: listing.rows().len() as u64,
+        bytes: found.bytes,
+        damaged: found.listed,
+        damaged_count,
+        extra,
+        extra_count,
+        seconds: started.elapsed().as_secs_f64(),
+    })
+}
+
+/// Files that no release put there: the first [`LISTED_MAX`], and how many.
+fn extra_files(root: &Root, listing: &Listing) -> Result<(Vec<String>, u64), PullError> {
+    let (mut names, mut count) = (Vec::new(), 0);
+    let mut open = vec![String::new()];
+    while let Some(dir) = open.pop() {
+        for name in root.list(&dir)? {
+            let path = if dir.is_empty() { name } else { format!("{dir}/{name}") };
+            if path == CLIENT_DIR {
+                continue;
+            }
+            match root.stat(&path)? {
+                Some(Found::Directory) => open.push(path),
+                Some(_) if listing.find(&path).is_none() => {
+                    count += 1;
+                    if names.len() < LISTED_MAX {
+                        names.push(path);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    names.sort_unstable();
+    Ok((names, count))
+}
