@@ -134,7 +134,7 @@ async fn connection<H: Handler>(
 ) {
     let ended = admitted(&gate, stream, peer, door, worker).await;
     match ended {
-        Ok(end) => debug!(door = door.name(), ?end, "connection ended"),
+        Ok(end) => log_end(door, &end),
         Err(rejected) => debug!(door = door.name(), error = &rejected as &dyn std::error::Error, "connection rejected"),
     }
     drop(inside);
@@ -204,6 +204,15 @@ async fn handshake<H: Handler>(
     timeout(time, accepting).await.map_err(|_| Rejected::HandshakeTime)?.map_err(Rejected::Handshake)
 }
 
+fn log_end(door: Door, end: &End) {
+    match end {
+        End::Closed => debug!(door = door.name(), "connection closed"),
+        End::Failed(error) => debug!(door = door.name(), %error, "connection failed"),
+        End::Expired(expiry) => debug!(door = door.name(), deadline = expiry.name(), "connection cut"),
+        End::CutByDrain => debug!(door = door.name(), "connection cut by the drain"),
+    }
+}
+
 async fn local_connection<H: Handler>(gate: Arc<Gate<H>>, stream: UnixStream, inside: Inside) {
     let limits = gate.limits.load_full();
     if let Some((total, _place)) = gate.admission.connection(limits.admin_connections_max) {
@@ -226,8 +235,7 @@ async fn local_connection<H: Handler>(gate: Arc<Gate<H>>, stream: UnixStream, in
             stage: gate.drain.watch(),
             uploads: uploads(gate.plane),
         };
-        let end = drive(Counted::new(stream, progress), ride).await;
-        debug!(door = Door::AdminSocket.name(), ?end, "connection ended");
+        log_end(Door::AdminSocket, &drive(Counted::new(stream, progress), ride).await);
     }
     drop(inside);
 }

@@ -1,0 +1,103 @@
+//! Stopping: no body is cut inside its time, and none outlives it.
+
+use crate::rig::{BodyEnd, PATIENCE, body_text, certificate, clients, config, get, http1, http2, start, tls, write_certificate};
+use http_body_util::BodyExt;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+const LARGE: usize = 64 << 20;
+
+#[test]
+fn bodies_under_way_finish_while_the_node_drains() {
+    let dir = tempfile::tempdir().expect("a directory");
+    write_certificate(dir.path(), "one");
+    let rig = start(config(dir.path(), ""));
+    let (http, https) = (rig.http.expect("http"), rig.https.expect("https"));
+    let trusted = certificate(dir.path());
+    clients(async {
+        let path = format!("/bytes/{LARGE}");
+        let plain = TcpStream::connect(http).await.expect("a connection");
+        let one = http1(plain).await.send_request(get(&path)).await.expect("an answer");
+        let mut sender = http2(tls(https, &trusted, &[b"h2"]).await).await;
+        let two = sender.send_request(get(&path)).await.expect("an answer");
+        // A connection at rest is closed at once; it must not hold the drain.
+        let mut resting = TcpStream::connect(http).await.expect("a connection");
+        resting.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
+        assert!(resting.read(&mut [0; 4096]).await.expect("answered") > 0);
+
+        let node = rig.node;
+        let drained = tokio::task::spawn_blocking(move || node.drain(PATIENCE, || false));
+        assert_eq!(resting.read(&mut [0; 16]).await.expect("closed in order"), 0);
+        // Both listeners are gone before the bodies are.
+        while TcpStream::connect(http).await.is_ok() {}
+        for body in [one.into_body(), two.into_body()] {
+            assert_eq!(slowly(body).await, LARGE);
+        }
+        assert_eq!(drained.await.expect("no panic").cut, 0);
+        assert!(sender.ready().await.is_err(), "GOAWAY: no new streams");
+    });
+    assert_eq!(rig.ends.iter().take(2).collect::<Vec<_>>(), [BodyEnd::Whole, BodyEnd::Whole]);
+}
+
+/// Reads a body frame by frame, letting everything else run in between.
+async fn slowly(mut body: hyper::body::Incoming) -> usize {
+    let mut total = 0;
+    while let Some(frame) = body.frame().await {
+        total += frame.expect("never cut").into_data().map_or(0, |data| data.len());
+        for _ in 0..8 {
+            tokio::task::yield_now().await;
+        }
+    }
+    total
+}
+
+#[test]
+fn what_outlives_the_drain_is_cut() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let rig = start(config(dir.path(), ""));
+    clients(async {
+        let mut stream = TcpStream::connect(rig.http.expect("http")).await.expect("a connection");
+        stream.write_all(b"GET /bytes/1000000000 HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
+        assert!(stream.read(&mut [0; 16]).await.expect("under way") > 0);
+        let node = rig.node;
+        let drained = tokio::task::spawn_blocking(move || node.drain(Duration::from_millis(300), || false));
+        assert_eq!(drained.await.expect("no panic").cut, 1);
+        assert_eq!(rig.ends.recv_timeout(PATIENCE), Ok(BodyEnd::Broken));
+        let mut rest = Vec::new();
+        assert!(stream.read_to_end(&mut rest).await.is_err(), "cut, so that nobody takes it for whole");
+    });
+}
+
+#[test]
+fn a_drain_can_be_hurried_and_clears_readiness() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let rig = start(config(dir.path(), ""));
+    assert!(rig.node.ready());
+    clients(async {
+        let mut stream = TcpStream::connect(rig.http.expect("http")).await.expect("a connection");
+        stream.write_all(b"GET /bytes/1000000000 HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
+        assert!(stream.read(&mut [0; 16]).await.expect("under way") > 0);
+        let node = rig.node;
+        let drained = tokio::task::spawn_blocking(move || node.drain(Duration::from_secs(3600), || true));
+        assert_eq!(drained.await.expect("no panic").cut, 1);
+    });
+}
+
+#[test]
+fn the_admin_door_answers_while_data_drains() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let rig = start(config(dir.path(), ""));
+    let admin = rig.node.addresses().admin.expect("admin");
+    clients(async {
+        let stream = TcpStream::connect(rig.http.expect("http")).await.expect("a connection");
+        let response = http1(stream).await.send_request(get("/bytes/50000000")).await.expect("an answer");
+        let node = rig.node;
+        let drained = tokio::task::spawn_blocking(move || node.drain(PATIENCE, || false));
+        let stream = TcpStream::connect(admin).await.expect("the admin door is open");
+        let answer = http1(stream).await.send_request(get("/")).await.expect("an answer");
+        assert!(body_text(answer).await.ends_with(" admin http/1.1 0"));
+        assert_eq!(slowly(response.into_body()).await, 50_000_000);
+        assert_eq!(drained.await.expect("no panic").cut, 0);
+    });
+}

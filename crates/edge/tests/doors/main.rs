@@ -1,0 +1,8 @@
+//! The listen side of the edge over real sockets: versions, limits, deadlines, proxies, drain, reload, systemd.
+
+mod drain;
+mod limits;
+mod reload;
+mod rig;
+mod systemd;
+mod versions;
