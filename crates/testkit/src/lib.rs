@@ -1,1 +1,20 @@
-//! placeholder
+//! Fixtures, fakes and a daemon under test; a dev-dependency and nothing else.
+//!
+//! Owns what several crates' tests share: small builds and edits of them, sizes worth trying, the
+//! real binary as a child process, an edge that lies, an origin that fails. Must not be needed to
+//! build the product.
+
+mod certificate;
+mod daemon;
+mod lying;
+mod sizes;
+mod tools;
+mod tree;
+
+pub use certificate::Certificate;
+pub use daemon::{Addresses, Daemon, DaemonError};
+pub use penstock_origin::{FailingOrigin, Failure as OriginFailure};
+pub use lying::{Lie, LyingEdge};
+pub use sizes::{INTERESTING_SIZES, InterestingSize};
+pub use tools::require_tool;
+pub use tree::{Edit, Node, Tree, noise};

@@ -1,0 +1,44 @@
+//! `channel set|show|list`: what a product's channels offer.
+
+use crate::args::desk::{Channel as Args, ChannelVerb};
+use crate::commands::Done;
+use crate::desk;
+use crate::output::Output;
+use penstock_core::api::{ChannelRow, ChannelsAnswer, MoveChannel};
+use std::process::ExitCode;
+
+/// Does what the verb says.
+pub(crate) fn run(args: Args, output: &Output) -> Done {
+    match args.verb {
+        ChannelVerb::Set(args) => {
+            let session = desk::connect(&args.desk)?;
+            let path = format!("/admin/v1/products/{}/channels/{}", args.product, args.channel);
+            let wanted = MoveChannel { platform: args.platform, version: args.version };
+            one(&session.put(&path, &wanted)?, output)
+        }
+        ChannelVerb::Show(args) => {
+            let session = desk::connect(&args.desk)?;
+            let path =
+                format!("/admin/v1/products/{}/channels/{}?platform={}", args.product, args.channel, args.platform);
+            one(&session.get(&path)?, output)
+        }
+        ChannelVerb::List(args) => {
+            let session = desk::connect(&args.desk)?;
+            let answer: ChannelsAnswer = session.get(&format!("/admin/v1/products/{}/channels", args.product))?;
+            let lines: Vec<String> = answer.channels.iter().map(line).collect();
+            let text = if lines.is_empty() { "no channel offers anything yet".to_owned() } else { lines.join("\n") };
+            output.result(&answer, &text)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn one(row: &ChannelRow, output: &Output) -> Done {
+    output.result(row, &line(row))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn line(row: &ChannelRow) -> String {
+    let before = row.previous.as_ref().map(|version| format!(", before it {version}")).unwrap_or_default();
+    format!("{} for {}: {}{before} (head {})", row.channel, row.platform, row.version, row.sequence)
+}

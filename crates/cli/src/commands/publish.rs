@@ -1,0 +1,75 @@
+//! `publish`: a build directory becomes a signed release on a node.
+
+use crate::args::desk::Publish;
+use crate::commands::{Done, now};
+use crate::desk;
+use crate::output::Output;
+use crate::progress::Bar;
+use crate::words::{bytes, count, share, time};
+use penstock_core::api::PutProduct;
+use penstock_core::catalog::AccessClass;
+use penstock_core::id::{AccessGroup, ProductId};
+use penstock_publish::{ComponentRule, PublishReport, PublishRequest, keyfile};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Publishes, and offers when a channel is named.
+pub(crate) fn run(args: Publish, output: &Output) -> Done {
+    let key = keyfile::load(&args.key)?;
+    let session = desk::connect(&args.desk)?;
+    ensure_product(&session, &args.product, args.access.into())?;
+    let rule = |files: crate::args::desk::ComponentFiles| ComponentRule {
+        name: files.name,
+        pattern: files.pattern,
+        group: AccessGroup::base(),
+        optional: false,
+    };
+    let request = PublishRequest {
+        components: args.component.into_iter().map(rule).collect(),
+        launch: args.launch,
+        channel: args.channel,
+        level: args.level,
+        ..PublishRequest::new(args.dir, args.product, args.version, args.platform, vec![key], now())
+    };
+    let report = penstock_publish::publish(request, session.registry(), &Bar::new(*output))?;
+    output.result(&report, &text(&report))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes the product unless it is there; one that is there keeps its access class.
+pub(crate) fn ensure_product(session: &desk::Session, product: &ProductId, access: AccessClass) -> anyhow::Result<()> {
+    match session.registry().signing(product) {
+        Ok(_) => Ok(()),
+        Err(error) if error.is_not_found() => {
+            let wanted =
+                PutProduct { id: product.clone(), title: String::new(), access, export_class: String::new() };
+            session.put_product(&wanted)?;
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn text(report: &PublishReport) -> String {
+    let name = format!("{} {} for {}", report.product, report.version, report.platform);
+    let mut text = if report.already_published {
+        format!("{name} was published already, with this very content")
+    } else {
+        format!(
+            "{name}: {} of {}; {} new, stored as {} ({}) in {}; sent {} in {}",
+            count(report.files, "file"),
+            bytes(report.content_bytes),
+            bytes(report.new_content_bytes),
+            bytes(report.new_stored_bytes),
+            share(report.new_stored_bytes, report.new_content_bytes),
+            count(report.packs, "pack"),
+            bytes(report.uploaded_bytes),
+            time(Duration::try_from_secs_f64(report.seconds).unwrap_or_default()),
+        )
+    };
+    match &report.channel {
+        Some(channel) => text.push_str(&format!("\nchannel {channel} offers it")),
+        None => text.push_str("\nno channel offers it yet: see `penstock channel set`"),
+    }
+    text
+}

@@ -1,0 +1,191 @@
+//! `quickstart`: a whole system in one directory, used once as its users would, and verified.
+//!
+//! Everything goes the way it goes in production: the publish over the admin socket, the install and
+//! the update over HTTPS with the generated authority, the comparison file by file without any hash.
+
+mod builds;
+mod certificate;
+mod document;
+mod layout;
+mod summary;
+
+use crate::args::node::Quickstart;
+use crate::commands::{Done, install, now, publish};
+use crate::compare;
+use crate::desk::Session;
+use crate::failure::Failure;
+use crate::node::{Assembled, Doors, assemble, log, marker_url};
+use crate::output::Output;
+use crate::progress::Bar;
+use anyhow::{Context as _, bail};
+use builds::Builds;
+use document::Document;
+use layout::{Layout, Ports};
+use penstock_client::{EdgeUrl, Intent, PullReport, PullRequest, Target, Tuning};
+use penstock_core::api::MintToken;
+use penstock_core::catalog::AccessClass;
+use penstock_core::id::{Platform, Version};
+use penstock_core::keys::TrustSet;
+use penstock_core::sign::SecretKey;
+use penstock_edge::supervise::Supervisor;
+use penstock_publish::{PublishReport, PublishRequest, keyfile};
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime};
+use summary::Summary;
+
+/// How long the token in `token_file` lives.
+const TOKEN_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// The account that it speaks for.
+const TOKEN_ACCOUNT: &str = "quickstart";
+/// How long open connections may finish when the quickstart ends by itself.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// Sets up, publishes, installs, updates, compares; then serves on unless told otherwise.
+pub(crate) fn run(args: Quickstart, output: &Output) -> Done {
+    let began = Instant::now();
+    let layout = Layout::prepare(&args.dir)?;
+    document::withdraw(layout.root())?;
+    let builds = Builds::prepare(&layout, args.build.as_deref())?;
+    let key = publisher_key(&layout)?;
+    let files = certificate::ensure(&layout.tls(), SystemTime::now())?;
+    let config = layout.write_config(Ports::new(args.port)?, &files)?;
+    let log = log::Log::install(&config.log, &log::Destination::File(&layout.log()))?;
+    let on_reload = log.on_reload();
+    let node = assemble(config, Doors::Configured, Box::new(move |config| on_reload(&config.log)))?;
+
+    let tour = Tour { layout: &layout, builds: &builds, key: &key, node: &node, output };
+    let urls = tour.document()?;
+    let done = tour.walk(&urls)?;
+    let summary = Summary::new(&urls, &builds, done, began.elapsed());
+    output.result(&summary, &summary.text(&layout, args.once))?;
+
+    if args.once {
+        document::withdraw(layout.root())?;
+        let (node, kept) = node.split();
+        node.drain(DRAIN, || false);
+        drop(kept);
+    } else {
+        let (node, kept) = node.split();
+        Supervisor::new(node).run()?;
+        document::withdraw(layout.root())?;
+        drop(kept);
+    }
+    drop(log);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What was done, in the order of doing it.
+pub(crate) struct Walked {
+    pub(crate) published: [PublishReport; 2],
+    pub(crate) install: PullReport,
+    pub(crate) update: PullReport,
+    pub(crate) compared: compare::Comparison,
+}
+
+struct Tour<'a> {
+    layout: &'a Layout,
+    builds: &'a Builds,
+    key: &'a SecretKey,
+    node: &'a Assembled,
+    output: &'a Output,
+}
+
+impl Tour<'_> {
+    /// Everything a script needs, with a fresh token; not yet where scripts look for it.
+    fn document(&self) -> anyhow::Result<Document> {
+        let addresses = self.node.addresses();
+        let first = |list: &[std::net::SocketAddr]| list.first().copied().context("the node has no such address");
+        let wanted = MintToken {
+            sub: TOKEN_ACCOUNT.to_owned(),
+            products: Vec::new(),
+            ttl_seconds: TOKEN_LIFE.as_secs(),
+        };
+        let token = self.node.control().mint_token(&wanted, now())?;
+        certificate::replace(&self.layout.token(), format!("{}\n", token.token).as_bytes(), 0o600)?;
+        Ok(Document {
+            https_url: marker_url("https", first(&addresses.https)?),
+            http_url: marker_url("http", first(&addresses.http)?),
+            admin_url: marker_url("http", addresses.admin.context("the node has no admin address")?),
+            ca_cert: self.layout.tls().join("ca.pem"),
+            trust: TrustSet::single(self.key.public()).to_string(),
+            token_file: self.layout.token(),
+            admin_token_file: self.layout.data().join("keys").join("admin.token"),
+            publisher_key: self.layout.publisher_key(),
+            product: self.builds.product.to_string(),
+            channel: install::stable().to_string(),
+            versions: self.builds.versions.iter().map(ToString::to_string).collect(),
+            data_dir: self.layout.data(),
+            config: self.layout.config(),
+            pid: std::process::id(),
+        })
+    }
+
+    fn walk(&self, urls: &Document) -> Result<Walked, Failure> {
+        let session = Session::over_socket(&self.layout.data().join("node.sock"))?;
+        publish::ensure_product(&session, &self.builds.product, AccessClass::Open)?;
+        self.layout.forget_install()?;
+        let [first, second] = &self.builds.versions;
+        let published_first = self.publish(&session, 0)?;
+        let install = self.pull(urls, Target::Version(first.clone()))?;
+        self.compare(0)?;
+        let published_second = self.publish(&session, 1)?;
+        // From here on everything that the document names is served.
+        document::publish(self.layout.root(), urls)?;
+        let update = self.pull(urls, Target::Channel(install::stable()))?;
+        if update.to != *second {
+            let other = anyhow::anyhow!("channel stable offers {} and not {second}: use another --dir", update.to);
+            return Err(other.into());
+        }
+        let compared = self.compare(1)?;
+        Ok(Walked { published: [published_first, published_second], install, update, compared })
+    }
+
+    fn publish(&self, session: &Session, edition: usize) -> Result<PublishReport, Failure> {
+        let version: Version = self.builds.versions[edition].clone();
+        let key = SecretKey::from_seed(&self.key.to_seed());
+        let dir = self.builds.dirs[edition].clone();
+        let product = self.builds.product.clone();
+        let request = PublishRequest {
+            channel: Some(install::stable()),
+            ..PublishRequest::new(dir, product, version, Platform::any(), vec![key], now())
+        };
+        Ok(penstock_publish::publish(request, session.registry(), &Bar::new(*self.output))?)
+    }
+
+    fn pull(&self, urls: &Document, target: Target) -> Result<PullReport, Failure> {
+        let edge: EdgeUrl = urls.https_url.parse()?;
+        let request = PullRequest {
+            edges: vec![edge],
+            product: self.builds.product.clone(),
+            platform: Platform::any(),
+            target,
+            token: install::token(Some(&urls.token_file))?,
+            trust: TrustSet::single(self.key.public()),
+            ca_file: Some(urls.ca_cert.clone()),
+            into: self.layout.install(),
+            intent: Intent::Apply,
+            keep_previous: true,
+            now: now(),
+            tuning: Tuning::default(),
+        };
+        penstock_client::pull(&request, &Bar::new(*self.output)).map_err(install::classify)
+    }
+
+    fn compare(&self, edition: usize) -> anyhow::Result<compare::Comparison> {
+        let build = &self.builds.dirs[edition];
+        let compared = compare::trees(build, &self.layout.install())?;
+        if let Some(first) = compared.differences.first() {
+            bail!(
+                "the install differs from the build {} in {} path(s), the first: {first}",
+                build.display(),
+                compared.differences.len()
+            );
+        }
+        Ok(compared)
+    }
+}
+
+fn publisher_key(layout: &Layout) -> Result<SecretKey, Failure> {
+    let path = layout.publisher_key();
+    Ok(if path.exists() { keyfile::load(&path)? } else { keyfile::generate(&path)? })
+}

@@ -1,0 +1,13 @@
+//! A node in this process: the wiring of store, control and edge that `serve`, `quickstart` and a desk
+//! command without a running node share.
+
+mod api;
+mod assemble;
+mod chores;
+mod lock;
+pub(crate) mod log;
+mod marker;
+
+pub(crate) use assemble::{Assembled, Doors, assemble, assemble_held, private_config};
+pub(crate) use lock::{DataDirLock, LockError};
+pub(crate) use marker::{Marker, url as marker_url};

@@ -1,0 +1,192 @@
+//! Store, control and edge become one running node. The order is the contract: lock, store, record, doors.
+
+use super::api::ControlApi;
+use super::chores::{Chores, renew};
+use super::lock::{DataDirLock, LockError};
+use penstock_control::{Control, ControlError, ControlOptions};
+use penstock_edge::admin::{AdminParts, AdminService};
+use penstock_edge::catalog::EdgeCatalog;
+use penstock_edge::config::{Access, Checked, Config, Database, Environment, NotYet};
+use penstock_edge::drain::Readiness;
+use penstock_edge::listen::tcp::{BindError, Inherited};
+use penstock_edge::metrics;
+use penstock_edge::node::{Addresses, Node, NodeParts, StartError};
+use penstock_edge::outcome::{AccessLog, Ledger};
+use penstock_edge::reload::OnReload;
+use penstock_edge::serve::{PlainTokens, Server, ServerParts};
+use penstock_origin::LocalOrigin;
+use penstock_store::{OpenError, Reading, Store, StoreOptions};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Which doors a node opens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Doors {
+    /// Those of its config, and `node.sock`.
+    Configured,
+    /// One private admin socket, for a command that works on a directory where no node runs.
+    Private(PathBuf),
+}
+
+/// Why a node does not run.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NodeError {
+    /// Somebody else has the directory.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The blobs cannot be opened.
+    #[error("cannot open the blobs")]
+    Store(#[from] OpenError),
+    /// The record cannot be opened.
+    #[error("cannot open the record")]
+    Control(#[from] ControlError),
+    /// No port, no certificate, no thread.
+    #[error("the node cannot start")]
+    Start(#[from] StartError),
+    /// The sockets that systemd passed cannot be used.
+    #[error("cannot use the sockets that the service manager passed")]
+    Inherited(#[from] BindError),
+    /// No threads for what is done beside serving.
+    #[error("the system gives no threads")]
+    Threads(#[source] std::io::Error),
+}
+
+/// A running node and everything that must outlive it.
+pub(crate) struct Assembled {
+    node: Node,
+    kept: Kept,
+}
+
+/// What a node stands on. Dropped after the node: chores end, then the record closes, then the lock goes.
+pub(crate) struct Kept {
+    _chores: Option<Chores>,
+    control: Control,
+    _lock: DataDirLock,
+}
+
+impl Assembled {
+    /// Where it listens.
+    pub(crate) const fn addresses(&self) -> &Addresses {
+        self.node.addresses()
+    }
+
+    /// The system of record.
+    pub(crate) const fn control(&self) -> &Control {
+        &self.kept.control
+    }
+
+    /// The node, to be run, and what must be kept until it has ended.
+    pub(crate) fn split(self) -> (Node, Kept) {
+        (self.node, self.kept)
+    }
+
+    /// Ends a private node: nobody but us is connected.
+    pub(crate) fn stop(self) {
+        self.node.drain(Duration::from_secs(1), || false);
+        drop(self.kept);
+    }
+}
+
+/// Takes the directory's lock and starts a node on it.
+///
+/// # Errors
+/// [`NodeError`]; nothing listens then.
+pub(crate) fn assemble(config: Checked, doors: Doors, on_reload: OnReload) -> Result<Assembled, NodeError> {
+    let lock = DataDirLock::take(&config.data.dir)?;
+    assemble_held(config, doors, on_reload, lock)
+}
+
+/// As [`assemble`], when the lock is held already.
+pub(crate) fn assemble_held(
+    config: Checked,
+    doors: Doors,
+    on_reload: OnReload,
+    lock: DataDirLock,
+) -> Result<Assembled, NodeError> {
+    config.runnable().map_err(StartError::from)?;
+    metrics::install();
+    let store = open_store(&config)?;
+    let catalog = Arc::new(EdgeCatalog::default());
+    let control = open_control(&config, &store, &catalog)?;
+    renew(&control);
+
+    let ledger = Arc::new(Ledger::new(access_log(&config)));
+    let readiness = Readiness::default();
+    let server = Server::new(ServerParts {
+        store: store.clone(),
+        catalog: Arc::clone(&catalog),
+        io_threads: config.data.io_threads,
+        plain_tokens: if config.listen.tokens_over_http { PlainTokens::Accept } else { PlainTokens::Refuse },
+        outcomes: ledger.clone(),
+    });
+    let admin = Arc::new(AdminService::new(AdminParts {
+        api: Arc::new(ControlApi::new(&control)),
+        hosts: config.listen.admin_hosts.clone(),
+        readiness: readiness.clone(),
+        catalog,
+        store: store.clone(),
+        outcomes: ledger.clone(),
+    }));
+    let (admin_socket, inherited, scrub) = match doors {
+        Doors::Configured => {
+            let socket = config.data.dir.join("node.sock");
+            (socket, Inherited::from_process()?, config.data.scrub_bytes_per_second)
+        }
+        Doors::Private(socket) => (socket, Inherited::default(), None),
+    };
+    let told = move |config: &Checked| {
+        ledger.set_access_log(access_log(config));
+        on_reload(config);
+    };
+    let node = Node::start(NodeParts {
+        config,
+        data: Arc::new(server),
+        admin,
+        admin_socket: Some(admin_socket),
+        inherited,
+        readiness,
+        on_reload: Box::new(told),
+    })?;
+    let chores = Chores::start(&control, &store, scrub).map_err(NodeError::Threads)?;
+    Ok(Assembled { node, kept: Kept { _chores: Some(chores), control, _lock: lock } })
+}
+
+/// The config of a node that only this process talks to.
+///
+/// # Errors
+/// Never in practice; the text is ours, but the environment may override it.
+pub(crate) fn private_config(data_dir: &Path) -> anyhow::Result<Checked> {
+    let dir = toml::Value::String(data_dir.display().to_string());
+    let text = format!("role = \"control\"\n[data]\ndir = {dir}\n[listen]\nadmin = \"\"\n");
+    Config::parse(&text, &Environment::default(), None).map_err(|problems| {
+        let first = problems.first().map(ToString::to_string).unwrap_or_default();
+        anyhow::anyhow!("cannot work on {}: {first}", data_dir.display())
+    })
+}
+
+fn open_store(config: &Checked) -> Result<Store, OpenError> {
+    let reading = match config.data.access {
+        Access::Map => Reading::Map,
+        Access::Pread => Reading::Pread,
+    };
+    let options = StoreOptions { reading, open_views_max: config.data.open_blobs_max };
+    Store::open(&config.data.dir.join("blobs"), options)
+}
+
+fn open_control(config: &Checked, store: &Store, catalog: &Arc<EdgeCatalog>) -> Result<Control, NodeError> {
+    let Database::Sqlite(database_path) = config.control.database.clone() else {
+        return Err(StartError::from(NotYet::Postgres).into());
+    };
+    Ok(Control::open(ControlOptions {
+        data_dir: config.data.dir.clone(),
+        database_path,
+        origin: Arc::new(LocalOrigin::new(store.clone())),
+        sink: catalog.clone(),
+        now: crate::commands::now,
+    })?)
+}
+
+const fn access_log(config: &Checked) -> AccessLog {
+    if config.log.access { AccessLog::Write } else { AccessLog::Skip }
+}

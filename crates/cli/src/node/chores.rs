@@ -1,0 +1,95 @@
+//! What a node does beside serving: signing heads anew before they expire, and re-reading its blobs.
+//!
+//! One thread each, asleep most of the time; dropping [`Chores`] wakes and ends them.
+
+use penstock_control::Control;
+use penstock_store::{ScrubControl, ScrubOptions, Store};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How often heads are looked at; they are signed anew when a day old.
+const RENEW_EVERY: Duration = Duration::from_secs(3600);
+/// Rest between two scrubs of the whole store.
+const SCRUB_EVERY: Duration = Duration::from_secs(24 * 3600);
+/// The first scrub waits until a start's rush is over.
+const SCRUB_FIRST: Duration = Duration::from_secs(600);
+
+/// The running threads.
+pub(crate) struct Chores {
+    // Dropped first: a closed channel is the word to end.
+    words: Vec<SyncSender<()>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Chores {
+    /// Starts the threads; `scrub` is a rate in bytes a second, `None` means never.
+    ///
+    /// # Errors
+    /// When the system gives no threads.
+    pub(crate) fn start(control: &Control, store: &Store, scrub: Option<u64>) -> std::io::Result<Self> {
+        let mut chores = Self { words: Vec::new(), threads: Vec::new() };
+        let control = control.clone();
+        chores.spawn("penstock-heads", move |word| {
+            while rest(word, RENEW_EVERY) {
+                renew(&control);
+            }
+        })?;
+        if let Some(bytes_per_second) = scrub {
+            let store = store.clone();
+            chores.spawn("penstock-scrub", move |word| {
+                let mut pause = SCRUB_FIRST;
+                while rest(word, pause) {
+                    scrub_once(&store, bytes_per_second, word);
+                    pause = SCRUB_EVERY;
+                }
+            })?;
+        }
+        Ok(chores)
+    }
+
+    fn spawn(&mut self, name: &str, work: impl FnOnce(&Receiver<()>) + Send + 'static) -> std::io::Result<()> {
+        let (word, ear) = sync_channel(1);
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || work(&ear))?;
+        self.words.push(word);
+        self.threads.push(thread);
+        Ok(())
+    }
+}
+
+impl Drop for Chores {
+    fn drop(&mut self) {
+        self.words.clear();
+        for thread in self.threads.drain(..) {
+            // A chore that panicked has said so on its own.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Signs what is due, and says in the log what could not be.
+pub(super) fn renew(control: &Control) {
+    match control.renew_heads(crate::commands::now()) {
+        Ok(report) if report.renewed > 0 => tracing::info!(heads = report.renewed, "channel heads signed anew"),
+        Ok(_) => {}
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "channel heads were not signed anew");
+        }
+    }
+}
+
+/// Whether to go on: false when the node ends.
+fn rest(word: &Receiver<()>, time: Duration) -> bool {
+    matches!(word.recv_timeout(time), Err(RecvTimeoutError::Timeout))
+}
+
+fn scrub_once(store: &Store, bytes_per_second: u64, word: &Receiver<()>) {
+    let options = ScrubOptions { bytes_per_second };
+    let report = store.scrub(&options, &mut |progress| {
+        if rest(word, progress.rest) { ScrubControl::Continue } else { ScrubControl::Stop }
+    });
+    if !report.stopped {
+        let (blobs, bytes) = (report.progress.blobs_done, report.progress.bytes_done);
+        tracing::info!(blobs, bytes, findings = report.findings.len(), "scrub done");
+    }
+}

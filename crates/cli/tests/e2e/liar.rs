@@ -1,0 +1,74 @@
+//! A lying edge in front of an honest one: the client notices, says so, and is served by the other.
+
+use crate::world::{World, assert_same, document, said, text};
+use penstock_testkit::{Lie, LyingEdge, Tree};
+
+fn survives(lie: Lie) {
+    let world = World::awake();
+    let tree = Tree::small_game(31, 1_500_000);
+    world.publish(&tree, "1.0");
+    let honest = world.url("http_url");
+    let upstream = honest.trim_start_matches("http://").parse().expect("an address");
+    let liar = LyingEdge::start(lie, upstream).expect("starts");
+    let into = world.path("install");
+    let output = world.pull_from(&format!("{},{honest}", liar.url()), &into).output().expect("starts");
+    assert!(output.status.success(), "{lie:?}: {}", said(&output));
+    assert!(liar.lies_told() > 0, "{lie:?}: the liar was never asked");
+    assert_same(&tree, &into);
+    let report = document(&output);
+    let fetched = report["downloaded_bytes"].as_u64().expect("a number");
+    assert!(fetched < 8 * tree.bytes() + (8 << 20), "{lie:?}: took in {fetched} bytes of lies");
+}
+
+#[test]
+fn wrong_bytes() {
+    survives(Lie::WrongBytes);
+}
+
+#[test]
+fn a_body_that_ends_early() {
+    survives(Lie::ShortBody);
+}
+
+#[test]
+fn a_length_that_is_wrong() {
+    survives(Lie::WrongLength);
+}
+
+#[test]
+fn a_body_without_end() {
+    survives(Lie::EndlessBody);
+}
+
+#[test]
+fn silence_in_the_middle() {
+    survives(Lie::Stall);
+}
+
+#[test]
+fn a_redirect() {
+    survives(Lie::Redirect);
+}
+
+#[test]
+fn a_blob_that_is_said_not_to_be_there() {
+    survives(Lie::NotFound);
+}
+
+#[test]
+fn alone_it_gets_nothing_past_the_client() {
+    let world = World::awake();
+    let tree = Tree::small_game(32, 400_000);
+    world.publish(&tree, "1.0");
+    let upstream = world.url("http_url").trim_start_matches("http://").parse().expect("an address");
+    let liar = LyingEdge::start(Lie::WrongBytes, upstream).expect("starts");
+    let into = world.path("install");
+    let token = world.path("token");
+    std::fs::write(&token, "a-secret-that-must-not-travel-in-the-clear").expect("written");
+    let mut pull = world.pull_from(&liar.url(), &into);
+    let output = pull.args(["--token-file", text(&token)]).output().expect("starts");
+    assert!(!output.status.success(), "{}", said(&output));
+    assert!(liar.heads().iter().all(|head| !head.contains("a-secret")), "a token went over plain HTTP");
+    let installed = into.exists().then(|| Tree::read(&into).expect("readable").nodes);
+    assert!(installed.is_none_or(|nodes| nodes.is_empty()), "bytes of a liar were installed");
+}
