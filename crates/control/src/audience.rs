@@ -72,6 +72,7 @@ mod tests {
     use super::*;
     use AccessClass::{Closed, Licensed, Open};
     use ReleaseState::{Live, Withdrawn};
+    use proptest::prelude::*;
 
     fn known(product: &str, access: AccessClass, state: ReleaseState, group: &str) -> KnownUse {
         KnownUse {
@@ -109,6 +110,61 @@ mod tests {
         let strict = known("secret", Closed, Live, "base");
         assert!(allowed(LooseState::Open, std::slice::from_ref(&strict), "game", "base"), "anyone may read it");
         assert!(allowed(private, &[strict, known("game", Licensed, Live, "base")], "game", "base"), "one use covers");
+    }
+
+    /// Somebody who owns products and groups of them; the slow, obvious reading of who may read what.
+    #[derive(Debug, Clone)]
+    struct Person {
+        product: Option<ProductId>,
+        groups: Vec<AccessGroup>,
+    }
+
+    impl Person {
+        fn owns(&self, product: &ProductId, group: &AccessGroup) -> bool {
+            self.product.as_ref() == Some(product) && (*group == AccessGroup::base() || self.groups.contains(group))
+        }
+        fn reads(&self, known: &KnownUse) -> bool {
+            is_for_everyone(known) || self.owns(&known.product, &known.group)
+        }
+    }
+
+    fn people() -> Vec<Person> {
+        let groups = ["x", "y"].map(|name| AccessGroup::new(name).expect("name"));
+        let mut people = vec![Person { product: None, groups: Vec::new() }];
+        for product in ["game", "demo"] {
+            for owned in [&groups[..0], &groups[..1], &groups[1..], &groups[..]] {
+                let product = Some(ProductId::new(product).expect("name"));
+                people.push(Person { product, groups: owned.to_vec() });
+            }
+        }
+        people
+    }
+
+    fn any_use() -> impl Strategy<Value = KnownUse> {
+        let access = prop_oneof![Just(Open), Just(Licensed), Just(Closed)];
+        let state = prop_oneof![Just(Live), Just(Withdrawn)];
+        (prop_oneof![Just("game"), Just("demo")], access, state, prop_oneof![Just("base"), Just("x"), Just("y")])
+            .prop_map(|(product, access, state, group)| known(product, access, state, group))
+    }
+
+    proptest! {
+        #[test]
+        fn nobody_new_can_read_what_was_allowed(
+            uses in proptest::collection::vec(any_use(), 1..4),
+            product in prop_oneof![Just("game"), Just("demo")],
+            group in prop_oneof![Just("base"), Just("x"), Just("y")],
+        ) {
+            let (product, group) = (ProductId::new(product).expect("name"), AccessGroup::new(group).expect("name"));
+            let wanted = Audience { product: &product, group: &group };
+            let allowed = forbidding_use(LooseState::Private, &uses, wanted).is_none();
+            let owners: Vec<Person> = people().into_iter().filter(|one| one.owns(&product, &group)).collect();
+            if allowed {
+                prop_assert!(owners.iter().all(|one| uses.iter().any(|known| one.reads(known))));
+            }
+            if let [only] = &uses[..] {
+                prop_assert_eq!(allowed, owners.iter().all(|one| one.reads(only)));
+            }
+        }
     }
 
     #[test]

@@ -115,7 +115,6 @@ impl Control {
     ///
     /// The bounds on work at once are per router; a process makes one for the network and one for
     /// its socket.
-    #[must_use]
     pub fn router(&self, credentials: Credentials) -> axum::Router {
         api::router(Handle { node: Arc::clone(&self.0), lanes: Lanes::new() }, credentials)
     }

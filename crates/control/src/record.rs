@@ -226,3 +226,137 @@ pub(crate) fn name<N: std::str::FromStr>(text: &str, what: &'static str) -> Resu
 pub(crate) fn blob_id(bytes: &[u8]) -> Result<penstock_core::blob::BlobId, RecordError> {
     penstock_core::blob::BlobId::from_slice(bytes).ok_or(RecordError::Damaged { what: "blob name" })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use penstock_core::catalog::{AccessClass, Product};
+    use penstock_core::id::ProductId;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    const NOW: UnixSeconds = UnixSeconds(5);
+
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<CatalogChange>>);
+
+    impl CatalogSink for Heard {
+        fn apply(&self, change: CatalogChange) {
+            lock(&self.0).push(change);
+        }
+    }
+
+    fn product(id: &str, title: &str) -> Product {
+        let id = ProductId::new(id).expect("name");
+        Product { id, title: title.to_owned(), access: AccessClass::Open, export_class: String::new() }
+    }
+
+    fn add(record: &Record, product: &Product) -> Result<(), RecordError> {
+        record.write(NOW, |batch| {
+            products::put(batch.connection(), product, batch.now())?;
+            batch.tell(CatalogChange::Product(product.clone()))
+        })
+    }
+
+    fn newest(record: &Record) -> u64 {
+        record.read::<_, RecordError>(log::newest).expect("read")
+    }
+
+    fn opened() -> (tempfile::TempDir, Record, Arc<Heard>) {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let heard = Arc::new(Heard::default());
+        let record = Record::open(&dir.path().join("c.sqlite"), Arc::clone(&heard) as _, NOW).expect("opens");
+        (dir, record, heard)
+    }
+
+    #[test]
+    fn the_database_is_private_durable_and_its_readers_cannot_write() {
+        let (dir, record, _) = opened();
+        let mode = std::fs::metadata(dir.path().join("c.sqlite")).expect("file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let pragma = |connection: &Connection, name: &str| {
+            connection.pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0)).expect("pragma")
+        };
+        let writer = lock(&record.writer);
+        assert_eq!(pragma(&writer, "journal_mode"), rusqlite::types::Value::Text("wal".to_owned()));
+        assert_eq!(pragma(&writer, "synchronous"), rusqlite::types::Value::Integer(2));
+        assert_eq!(pragma(&writer, "foreign_keys"), rusqlite::types::Value::Integer(1));
+        drop(writer);
+        let refused = record.read(|connection| {
+            connection.execute("UPDATE counters SET last = 9", [])?;
+            Ok::<_, RecordError>(())
+        });
+        assert!(matches!(refused, Err(RecordError::Sql(_))));
+    }
+
+    #[test]
+    fn what_fails_is_not_told_and_takes_no_number() {
+        let (_dir, record, heard) = opened();
+        add(&record, &product("a", "")).expect("added");
+        let failed: Result<(), RecordError> = record.write(NOW, |batch| {
+            batch.tell(CatalogChange::Product(product("b", "")))?;
+            Err(RecordError::Damaged { what: "test" })
+        });
+        assert!(failed.is_err());
+        assert_eq!((newest(&record), lock(&heard.0).len()), (1, 1));
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            record.write::<(), RecordError>(NOW, |batch| {
+                batch.tell(CatalogChange::Product(product("c", "")))?;
+                panic!("in the middle")
+            })
+        }));
+        assert!(panicked.is_err());
+        add(&record, &product("d", "")).expect("the record goes on after a panic");
+        assert_eq!((newest(&record), lock(&heard.0).len()), (2, 2));
+    }
+
+    #[test]
+    fn a_full_disk_changes_nothing_and_is_said() {
+        let (_dir, record, heard) = opened();
+        add(&record, &product("a", "")).expect("added");
+        let pages: i64 =
+            lock(&record.writer).pragma_query_value(None, "page_count", |row| row.get(0)).expect("page count");
+        lock(&record.writer).pragma_update(None, "max_page_count", pages).expect("no more room");
+        let error = add(&record, &product("b", &"x".repeat(64 << 10))).expect_err("full");
+        assert!(matches!(error, RecordError::Full(_)), "{error:?}");
+        assert_eq!((newest(&record), lock(&heard.0).len()), (1, 1));
+        lock(&record.writer).pragma_update(None, "max_page_count", pages + 1000).expect("room again");
+        add(&record, &product("b", &"x".repeat(64 << 10))).expect("goes on");
+        assert_eq!(newest(&record), 2);
+    }
+
+    #[test]
+    fn a_file_that_is_no_database_is_refused_and_left_alone() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("c.sqlite");
+        let junk = b"this is somebody's text, and longer than a database's head is, so that it is looked at".repeat(20);
+        std::fs::write(&path, &junk).expect("write");
+        assert!(matches!(Record::open(&path, Arc::new(Heard::default()), NOW), Err(RecordError::Sql(_))));
+        assert_eq!(std::fs::read(&path).expect("read"), junk);
+        let nowhere = dir.path().join("no/such/dir.sqlite");
+        assert!(matches!(Record::open(&nowhere, Arc::new(Heard::default()), NOW), Err(RecordError::Create { .. })));
+    }
+
+    #[test]
+    fn more_readers_than_connections_take_turns() {
+        let (_dir, record, _) = opened();
+        let inside = std::sync::atomic::AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 * READERS {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        record
+                            .read(|connection| {
+                                let now = inside.fetch_add(1, std::sync::atomic::Ordering::SeqCst) + 1;
+                                assert!(now <= READERS);
+                                let found = products::list(connection)?;
+                                inside.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+                                Ok::<_, RecordError>(found)
+                            })
+                            .expect("read");
+                    }
+                });
+            }
+        });
+        assert_eq!(lock(&record.readers).len(), READERS);
+    }
+}

@@ -208,3 +208,90 @@ fn start_reading(mut reader: Reader, remaining: u64) -> JoinHandle<(Reader, io::
         (reader, result)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use penstock_core::blob::BlobSize;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Records the sizes of the writes it gets, and that it was dropped.
+    #[derive(Default)]
+    struct Seen {
+        writes: Mutex<Vec<usize>>,
+        dropped: AtomicUsize,
+    }
+
+    struct Draft(Arc<Seen>);
+
+    impl OriginDraft for Draft {
+        fn write(&mut self, content: &[u8]) -> Result<(), OriginError> {
+            self.0.writes.lock().expect("lock").push(content.len());
+            Ok(())
+        }
+        fn seal(self: Box<Self>) -> Result<BlobSize, OriginError> {
+            Ok(BlobSize(self.0.writes.lock().expect("lock").iter().sum::<usize>() as u64))
+        }
+    }
+
+    impl Drop for Draft {
+        fn drop(&mut self) {
+            self.0.dropped.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Frames, and then nothing for ever: a sender that fell asleep.
+    struct Sleeper(Vec<usize>);
+
+    impl http_body::Body for Sleeper {
+        type Data = Bytes;
+        type Error = io::Error;
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+            match self.0.pop() {
+                Some(bytes) => Poll::Ready(Some(Ok(Frame::data(Bytes::from(vec![7; bytes]))))),
+                None => Poll::Pending,
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn tiny_frames_reach_the_disk_as_whole_buffers() {
+        let seen = Arc::new(Seen::default());
+        let total = 2 * UPLOAD_BUFFER_BYTES + 5;
+        let body = Body::new(Frames { total, frame_bytes: 333 });
+        let draft = fill(Box::new(Draft(Arc::clone(&seen))), body, PAUSE_MAX).await.expect("filled");
+        assert_eq!(draft.seal().expect("sealed"), BlobSize(total as u64));
+        assert_eq!(*seen.writes.lock().expect("lock"), [UPLOAD_BUFFER_BYTES, UPLOAD_BUFFER_BYTES, 5]);
+    }
+
+    #[tokio::test]
+    async fn a_sender_that_falls_asleep_loses_its_place_and_its_draft() {
+        let seen = Arc::new(Seen::default());
+        let body = Body::new(Sleeper(vec![100, UPLOAD_BUFFER_BYTES]));
+        let result = fill(Box::new(Draft(Arc::clone(&seen))), body, Duration::from_millis(20)).await;
+        let expected = UPLOAD_BUFFER_BYTES as u64 + 100;
+        assert!(matches!(result, Err(CallError::BodyStopped(bytes)) if bytes == expected));
+        drop(result);
+        // The last write may still be on its thread; it drops the draft when it is done.
+        while seen.dropped.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// `total` bytes in frames of `frame_bytes`.
+    struct Frames {
+        total: usize,
+        frame_bytes: usize,
+    }
+
+    impl http_body::Body for Frames {
+        type Data = Bytes;
+        type Error = io::Error;
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+            let bytes = self.total.min(self.frame_bytes);
+            self.total -= bytes;
+            Poll::Ready((bytes > 0).then(|| Ok(Frame::data(Bytes::from(vec![7; bytes])))))
+        }
+    }
+}

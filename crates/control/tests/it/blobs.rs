@@ -23,11 +23,11 @@ use tower_service::Service as _;
 const SIZES: [usize; 6] = [0, 1, 1 << 18, (1 << 20) - 1, 1 << 20, 3 * (1 << 20) + 7];
 
 fn content(bytes: usize) -> Vec<u8> {
-    (0..bytes).map(|i| (i % 251) as u8).collect()
+    (0u8..251).cycle().take(bytes).collect()
 }
 
 /// A body in frames of an awkward size, as a network makes them.
-fn in_frames(content: Vec<u8>, frame_bytes: usize) -> Body {
+fn in_frames(content: &[u8], frame_bytes: usize) -> Body {
     struct Frames(Vec<Bytes>);
     impl http_body::Body for Frames {
         type Data = Bytes;
@@ -51,7 +51,7 @@ async fn what_goes_up_comes_down() {
         let content = content(bytes);
         let blob = BlobId::of(&content);
         world.get(&format!("/blobs/{blob}")).await.refused(404, "not_found");
-        let reply = world.call(Method::PUT, &format!("/blobs/{blob}"), in_frames(content.clone(), 70_001)).await;
+        let reply = world.call(Method::PUT, &format!("/blobs/{blob}"), in_frames(&content, 70_001)).await;
         assert_eq!(reply.status, 201, "{bytes}");
         assert_eq!(reply.ok::<BlobAnswer>(), BlobAnswer { blob, bytes: bytes as u64 });
         let again = world.call(Method::PUT, &format!("/blobs/{blob}"), content.clone()).await;
@@ -208,7 +208,7 @@ async fn many_uploads_of_one_blob_at_once_all_succeed() {
     for frame_bytes in 1..=24usize {
         let (router, content) = (router.clone(), content.clone());
         tasks.spawn(async move {
-            let body = in_frames(content, frame_bytes * 9001);
+            let body = in_frames(&content, frame_bytes * 9001);
             let request = Request::put(format!("/admin/v1/blobs/{blob}")).body(body).expect("a request");
             send(&router, request).await.ok::<BlobAnswer>()
         });

@@ -142,7 +142,6 @@ async fn the_api_works_over_a_unix_socket() {
     let (status, body) = ask(Method::GET, "/admin/v1/products", Vec::new()).await;
     assert_eq!(status, 200);
     assert_eq!(serde_json::from_slice::<Value>(&body).expect("json")["products"][0]["id"], "game");
-    drop(ask);
     drop(sender);
     driver.await.expect("no panic").expect("closed well");
     server.await.expect("server ended");

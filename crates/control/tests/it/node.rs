@@ -1,13 +1,17 @@
 //! Status, tokens and keys of the node; what it tells after a restart; many writers at once.
 
-use crate::support::{Build, World};
+use crate::support::{Build, MemoryOrigin, NOW, RecordingSink, World, believed, open, send};
 use http::Method;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
-use penstock_core::api::TokenAnswer;
+use penstock_control::{Control, Credentials};
+use penstock_core::api::{MissingAnswer, TokenAnswer};
 use penstock_core::blob::BlobId;
 use penstock_core::catalog::CatalogChange;
 use penstock_core::desk::{JwksAnswer, StatusAnswer};
+use penstock_origin::{LocalOrigin, Origin};
+use penstock_store::{Store, StoreOptions};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 #[tokio::test]
 async fn a_token_is_minted_and_verifies_with_the_published_keys() {
@@ -34,6 +38,55 @@ async fn a_token_is_minted_and_verifies_with_the_published_keys() {
     }
     let world = world.restarted();
     assert_eq!(world.control.jwks(), jwks, "tokens survive a restart");
+}
+
+/// The walk of a publication, with nothing but requests, over every kind of store.
+#[tokio::test]
+async fn a_publication_by_requests_alone_is_served_after_a_restart() {
+    for local in [false, true] {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let origin = || -> Arc<dyn Origin> {
+            let store = || Store::open(&dir.path().join("blobs"), StoreOptions::default()).expect("store");
+            if local { Arc::new(LocalOrigin::new(store())) } else { MemoryOrigin::new() }
+        };
+        let sink = Arc::new(RecordingSink::default());
+        let control = open(dir.path(), origin(), Arc::clone(&sink) as _);
+        publish(&control, &Build::new("game", "1").component("dlc", "owners")).await;
+        let head = believed(&sink.last_offer(), 1, NOW);
+        assert_eq!(head.target().version.as_str(), "1");
+        drop(control);
+        let again = Arc::new(RecordingSink::default());
+        let _control = open(dir.path(), origin(), Arc::clone(&again) as _);
+        assert_eq!(again.last_offer(), sink.last_offer());
+    }
+}
+
+async fn publish(control: &Control, build: &Build) {
+    let router = control.router(Credentials::Socket);
+    let call = async |method: Method, path: &str, body: Vec<u8>| {
+        let request = http::Request::builder().method(method).uri(format!("/admin/v1{path}"));
+        send(&router, request.body(body.into()).expect("a request")).await
+    };
+    let json = |value: &Value| serde_json::to_vec(value).expect("json");
+    let product = json!({ "id": build.root.product, "access": "open" });
+    call(Method::POST, "/products", json(&product)).await.ok::<Value>();
+    let registration = build.registration(control.channel_key());
+    let registration = serde_json::to_vec(&registration).expect("json");
+    let early = call(Method::POST, "/products/game/releases", registration.clone()).await;
+    early.refused(404, "not_found");
+    let blobs: Vec<Vec<u8>> = build.blobs.iter().cloned().chain([build.manifest()]).collect();
+    let names: Vec<BlobId> = blobs.iter().map(|bytes| BlobId::of(bytes)).collect();
+    let question = json(&json!({ "blobs": names }));
+    let answer: MissingAnswer = call(Method::POST, "/blobs/missing", question.clone()).await.ok();
+    assert_eq!(answer.missing, names);
+    for (name, bytes) in names.iter().zip(blobs) {
+        call(Method::PUT, &format!("/blobs/{name}"), bytes).await.ok::<Value>();
+    }
+    let answer: MissingAnswer = call(Method::POST, "/blobs/missing", question).await.ok();
+    assert_eq!(answer.missing, []);
+    call(Method::POST, "/products/game/releases", registration).await.ok::<Value>();
+    let target = json!({ "platform": "any", "version": build.root.version });
+    call(Method::PUT, "/products/game/channels/stable", json(&target)).await.ok::<Value>();
 }
 
 #[tokio::test]
@@ -73,14 +126,14 @@ async fn a_restart_tells_everything_in_an_order_that_makes_sense() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_writers_leave_no_gap_and_tell_in_order() {
-    let world = std::sync::Arc::new(World::new());
+    let world = Arc::new(World::new());
     world.product("game", "open").await;
     for version in 0..4 {
         world.register(&Build::new("game", &version.to_string())).await.ok::<Value>();
     }
     let mut tasks = tokio::task::JoinSet::new();
     for writer in 0..16 {
-        let world = std::sync::Arc::clone(&world);
+        let world = Arc::clone(&world);
         tasks.spawn(async move {
             for round in 0..8 {
                 let version = (writer + round) % 4;
@@ -111,4 +164,33 @@ async fn many_writers_leave_no_gap_and_tell_in_order() {
             .collect();
         assert!(sequences.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{channel}: {sequences:?}");
     }
+}
+
+/// Not a check but a figure: `cargo test -p penstock-control --release -- --ignored --nocapture figures`.
+#[tokio::test]
+#[ignore = "prints figures, asserts only that it works"]
+async fn figures_of_a_release_with_100_000_blobs() {
+    let world = World::new();
+    world.product("game", "licensed").await;
+    for version in ["1", "2"] {
+        let mut build = Build::new("game", version);
+        for pack in 0u32..100_000 {
+            build = build.pack("base", "base", &pack.to_le_bytes());
+        }
+        let request = build.request(&world);
+        let begun = std::time::Instant::now();
+        world.post("/products/game/releases", &request).await.ok::<Value>();
+        println!("registered {version}: {:?}", begun.elapsed());
+    }
+    let begun = std::time::Instant::now();
+    world.offer("game", "stable", "2").await.ok::<Value>();
+    println!("offered: {:?}", begun.elapsed());
+    let begun = std::time::Instant::now();
+    let world = world.restarted();
+    println!("started with 2 releases of 100,000 blobs: {:?}", begun.elapsed());
+    let begun = std::time::Instant::now();
+    for round in 0..100 {
+        world.product(&format!("p{round}"), "open").await;
+    }
+    println!("100 changes, one after the other: {:?}", begun.elapsed());
 }
