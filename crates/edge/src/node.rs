@@ -56,7 +56,9 @@ pub enum StartError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// Too few descriptors.
-    #[error("the process may open {allowed} files, and data.open_blobs_max alone is {blobs}: raise LimitNOFILE or lower it")]
+    #[error(
+        "the process may open {allowed} files, and data.open_blobs_max alone is {blobs}: raise LimitNOFILE or lower it"
+    )]
     Descriptors {
         /// The process's limit.
         allowed: u64,
@@ -106,6 +108,7 @@ pub struct Node {
     addresses: Addresses,
     readiness: Readiness,
     reloader: Arc<Reloader>,
+    admission: Arc<Admission>,
     data: Drain,
     admin: Drain,
     threads: Vec<JoinHandle<()>>,
@@ -164,6 +167,7 @@ impl Node {
             addresses: doors.addresses,
             readiness,
             reloader: Arc::new(Reloader::new(config, tls, Arc::clone(&limits), fit, on_reload)),
+            admission: Arc::clone(&data_gate.admission),
             data: data_gate.drain.clone(),
             admin: admin_gate.drain.clone(),
             threads: Vec::new(),
@@ -172,14 +176,17 @@ impl Node {
             admin_runtime: admin_runtime.handle().clone(),
             _admin_socket: doors.socket_file,
         };
-        node.spawn_worker("penstock-admin", Work {
-            runtime: admin_runtime,
-            gate: admin_gate,
-            sockets: doors.admin,
-            local: doors.local,
-            worker: 0,
-            ready: ready.clone(),
-        })?;
+        node.spawn_worker(
+            "penstock-admin",
+            Work {
+                runtime: admin_runtime,
+                gate: admin_gate,
+                sockets: doors.admin,
+                local: doors.local,
+                worker: 0,
+                ready: ready.clone(),
+            },
+        )?;
         for (worker, sockets) in doors.data.into_iter().enumerate() {
             let runtime = runtime().map_err(StartError::Worker)?;
             let gate = Arc::clone(&data_gate);
@@ -248,6 +255,7 @@ impl Node {
     pub fn drain(mut self, within: Duration, mut hurry: impl FnMut() -> bool) -> Drained {
         self.readiness.set(false);
         self.data.advance(Stage::Draining);
+        // Open is whoever must leave first: connections, and doors that still hand out what the kernel has queued.
         let until = std::time::Instant::now() + within;
         let mut open = self.data.open();
         while open > 0 && !hurry() {
@@ -257,15 +265,16 @@ impl Node {
             }
             open = self.data.wait(left.min(HURRY_CHECK));
         }
-        if open > 0 {
-            warn!(connections = open, "drain time is over, cutting connections");
+        let cut = self.admission.connections_open();
+        if cut > 0 {
+            warn!(connections = cut, "drain time is over, cutting connections");
         }
         self.data.advance(Stage::Cut);
         self.data.wait(CUT_GRACE);
         self.admin.advance(Stage::Draining);
         self.admin.wait(ADMIN_DRAIN);
         self.end();
-        Drained { cut: open }
+        Drained { cut }
     }
 
     pub(crate) fn reloader(&self) -> &Reloader {
@@ -342,9 +351,10 @@ impl<H: Handler> Work<H> {
                     _ = beats.tick() => { beat.fetch_add(1, Ordering::Relaxed); }
                 }
             }
-            // Connections see the cut in the same turn; they get theirs to let go of what they hold.
-            for _ in 0..CUT_TURNS {
-                tokio::task::yield_now().await;
+            // Connections see the cut too, and reset their sockets: a runtime that goes first would end them like whole.
+            let until = tokio::time::Instant::now() + CUT_GRACE;
+            while gate.drain.open() > 0 && tokio::time::Instant::now() < until {
+                tokio::time::sleep(CUT_CHECK).await;
             }
         });
         // Handlers may have blocking work under way; it is not worth waiting for any more.
@@ -352,8 +362,8 @@ impl<H: Handler> Work<H> {
     }
 }
 
-/// Turns of the runtime that connections get after a cut.
-const CUT_TURNS: usize = 64;
+/// How often a worker looks whether its connections are gone after a cut.
+const CUT_CHECK: Duration = Duration::from_millis(2);
 
 fn register<H: Handler>(
     gate: &Arc<Gate<H>>,
@@ -458,7 +468,9 @@ fn fitting(allowed: u64, blobs: usize) -> Result<Box<dyn Fn(Limits) -> Limits + 
     Ok(Box::new(move |mut limits| {
         if limits.connections_max > room {
             warn!(
-                connections_max = limits.connections_max, allowed_files = allowed, lowered_to = room,
+                connections_max = limits.connections_max,
+                allowed_files = allowed,
+                lowered_to = room,
                 "limits.connections_max is more than the process has descriptors for: raise LimitNOFILE"
             );
             limits.connections_max = room;

@@ -125,11 +125,8 @@ const DAY_SECONDS: u64 = 86_400;
 
 impl Checker<'_> {
     fn all(&mut self, config: &Config) -> Checked {
-        let role = self.one_of("role", &config.role, &[
-            ("all", Role::All),
-            ("control", Role::Control),
-            ("edge", Role::Edge),
-        ]);
+        let role =
+            self.one_of("role", &config.role, &[("all", Role::All), ("control", Role::Control), ("edge", Role::Edge)]);
         let data = self.data(config);
         let listen = self.listen(config, role);
         let tls = self.tls(config, role, &listen);
@@ -138,7 +135,18 @@ impl Checker<'_> {
         let limits = self.limits(config);
         let log = self.log(config);
         self.later(config);
-        Checked { role, data, listen, tls, control, origin_url, limits, log, notes: Vec::new(), source: Source::default() }
+        Checked {
+            role,
+            data,
+            listen,
+            tls,
+            control,
+            origin_url,
+            limits,
+            log,
+            notes: Vec::new(),
+            source: Source::default(),
+        }
     }
 
     fn data(&mut self, config: &Config) -> DataConfig {
@@ -273,10 +281,11 @@ impl Checker<'_> {
         }
         LogConfig {
             level: config.log.level.clone(),
-            format: self.one_of("log.format", &config.log.format, &[
-                ("json", LogFormat::Json),
-                ("text", LogFormat::Text),
-            ]),
+            format: self.one_of(
+                "log.format",
+                &config.log.format,
+                &[("json", LogFormat::Json), ("text", LogFormat::Text)],
+            ),
             access: config.log.access,
         }
     }
@@ -389,15 +398,18 @@ mod tests {
     #[test]
     fn every_problem_has_its_line_and_key() {
         let text = "role = \"king\"\n[listen]\nhttps = \"nowhere\"\nworkers = -1\n\n[limits]\nheader_seconds = 0\nspeed = 3\n[tls]\ncert = \"a\"\n";
-        assert_eq!(problems(text, &[]), [
-            "line 1: role: must be one of \"all\", \"control\", \"edge\"",
-            "line 3: listen.https: \"nowhere\" must be IP:PORT, such as \"[::]:8443\"",
-            "line 3: listen.https: names no address, and listen.http neither: there is nothing to serve on",
-            "line 4: listen.workers: invalid value: integer `-1`, expected u64",
-            "line 7: limits.header_seconds: must be from 1 to 86400, is 0",
-            "line 8: limits.speed: is not a key of this version",
-            "tls.key: is missing: tls.cert is given",
-        ]);
+        assert_eq!(
+            problems(text, &[]),
+            [
+                "line 1: role: must be one of \"all\", \"control\", \"edge\"",
+                "line 3: listen.https: \"nowhere\" must be IP:PORT, such as \"[::]:8443\"",
+                "line 3: listen.https: names no address, and listen.http neither: there is nothing to serve on",
+                "line 4: listen.workers: invalid value: integer `-1`, expected u64",
+                "line 7: limits.header_seconds: must be from 1 to 86400, is 0",
+                "line 8: limits.speed: is not a key of this version",
+                "tls.key: is missing: tls.cert is given",
+            ]
+        );
     }
 
     #[test]
@@ -428,8 +440,10 @@ mod tests {
         assert_eq!(checked.limits.header, Duration::from_secs(3));
         assert_eq!(checked.listen.http.len(), 2);
         assert_eq!(checked.log.level, "debug");
-        assert_eq!(problems("", &[("PENSTOCK__LIMITS__HEADER_SECONDS", "soon")])[0].split(": invalid").next(),
-            Some("environment PENSTOCK__LIMITS__HEADER_SECONDS: limits.header_seconds"));
+        assert_eq!(
+            problems("", &[("PENSTOCK__LIMITS__HEADER_SECONDS", "soon")])[0].split(": invalid").next(),
+            Some("environment PENSTOCK__LIMITS__HEADER_SECONDS: limits.header_seconds")
+        );
         let unknown = problems("", &[("PENSTOCK__LIMIT__X", "1")]);
         assert!(unknown.contains(&"environment PENSTOCK__LIMIT__X: limit.x: is not a key of this version".to_owned()));
     }
@@ -441,14 +455,17 @@ mod tests {
         let checked = Config::parse(text, &Environment::default(), None).expect("accepted");
         assert!(checked.notes().iter().all(|note| !note.kind.is_error_in_check()));
         assert_eq!(checked.runnable(), Err(NotYet::RoleEdge));
-        let postgres = Config::parse("[control]\ndatabase = \"postgres://db/penstock\"\n", &Environment::default(), None);
+        let postgres =
+            Config::parse("[control]\ndatabase = \"postgres://db/penstock\"\n", &Environment::default(), None);
         assert_eq!(postgres.expect("accepted").runnable(), Err(NotYet::Postgres));
     }
 
     #[test]
     fn an_admin_listener_off_loopback_needs_tls() {
-        assert!(problems("[listen]\nadmin = \"0.0.0.0:8444\"\n", &[])
-            .contains(&"line 2: listen.admin: is not on loopback and needs tls.cert and tls.key".to_owned()));
+        assert!(
+            problems("[listen]\nadmin = \"0.0.0.0:8444\"\n", &[])
+                .contains(&"line 2: listen.admin: is not on loopback and needs tls.cert and tls.key".to_owned())
+        );
     }
 
     #[test]
@@ -458,6 +475,9 @@ mod tests {
         assert_eq!(checked.data.dir, Path::new("/etc/penstock/data"));
         assert_eq!(checked.control.database, Database::Sqlite("/etc/penstock/data/control.sqlite".into()));
         let tls = checked.tls.expect("given");
-        assert_eq!((tls.cert.as_path(), tls.key.as_path()), (Path::new("/etc/penstock/tls/c.pem"), Path::new("/k.pem")));
+        assert_eq!(
+            (tls.cert.as_path(), tls.key.as_path()),
+            (Path::new("/etc/penstock/tls/c.pem"), Path::new("/k.pem"))
+        );
     }
 }

@@ -11,13 +11,13 @@ mod network;
 mod raw;
 mod source;
 
+pub(crate) use check::NO_CERTIFICATE;
 pub use check::{ConfigProblem, Place, ProblemKind};
 pub use checked::{
     Access, Checked, ControlConfig, DataConfig, Database, Limits, ListenConfig, LogConfig, LogFormat, NotYet, Role,
     TlsFiles,
 };
 pub use env::Environment;
-pub(crate) use check::NO_CERTIFICATE;
 pub use network::Network;
 pub(crate) use network::peer_prefix;
 pub use raw::Config;

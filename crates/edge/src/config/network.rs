@@ -31,7 +31,8 @@ impl Network {
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
             (IpAddr::V4(network), IpAddr::V4(address)) => {
-                (u32::from(network) ^ u32::from(address)).checked_shr(32 - u32::from(self.prefix_bits)).unwrap_or(0) == 0
+                (u32::from(network) ^ u32::from(address)).checked_shr(32 - u32::from(self.prefix_bits)).unwrap_or(0)
+                    == 0
             }
             (IpAddr::V6(network), IpAddr::V6(address)) => {
                 let differing = u128::from(network) ^ u128::from(address);

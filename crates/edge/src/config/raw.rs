@@ -371,7 +371,9 @@ mod tests {
         let (_, written) = Config::read(SAMPLE, &Environment::default());
         let lines: Vec<&str> = SAMPLE.lines().collect();
         for key in Config::keys() {
-            let Some(super::super::Place::Line(line)) = written.place(&key) else { panic!("{key} is not in the sample") };
+            let Some(super::super::Place::Line(line)) = written.place(&key) else {
+                panic!("{key} is not in the sample")
+            };
             assert!(lines[line - 2].starts_with('#'), "{key} has no comment above it");
         }
     }

@@ -93,11 +93,7 @@ pub trait Handler: Send + Sync + 'static {
     type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + Send + 'static;
 
     /// Answers one request.
-    fn handle(
-        &self,
-        request: Request<Incoming>,
-        conn: &ConnInfo,
-    ) -> impl Future<Output = Response<Self::Body>> + Send;
+    fn handle(&self, request: Request<Incoming>, conn: &ConnInfo) -> impl Future<Output = Response<Self::Body>> + Send;
 
     /// The answer to a request that admission refuses (too many connections): a problem document with `Retry-After`.
     fn refuse(&self, problem: Problem, conn: &ConnInfo) -> Response<Self::Body>;

@@ -4,8 +4,8 @@
 
 use crate::config::TlsFiles;
 use arc_swap::ArcSwap;
-use rustls::crypto::aws_lc_rs::{self, Ticketer, cipher_suite};
 use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::{self, Ticketer, cipher_suite};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SupportedCipherSuite};

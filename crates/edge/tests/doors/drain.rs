@@ -1,6 +1,8 @@
 //! Stopping: no body is cut inside its time, and none outlives it.
 
-use crate::rig::{BodyEnd, PATIENCE, body_text, certificate, clients, config, get, http1, http2, start, tls, write_certificate};
+use crate::rig::{
+    BodyEnd, PATIENCE, body_text, certificate, clients, config, get, http1, http2, start, tls, write_certificate,
+};
 use http_body_util::BodyExt;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -35,7 +37,10 @@ fn bodies_under_way_finish_while_the_node_drains() {
             assert_eq!(slowly(body).await, LARGE);
         }
         assert_eq!(drained.await.expect("no panic").cut, 0);
-        assert!(sender.ready().await.is_err(), "GOAWAY: no new streams");
+        while !sender.is_closed() {
+            tokio::task::yield_now().await;
+        }
+        assert!(sender.send_request(get("/")).await.is_err(), "no new streams after GOAWAY");
     });
     assert_eq!(rig.ends.iter().take(2).collect::<Vec<_>>(), [BodyEnd::Whole, BodyEnd::Whole]);
 }

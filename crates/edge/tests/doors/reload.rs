@@ -49,7 +49,9 @@ fn what_is_wrong_changes_nothing() {
     // A good certificate beside a bad limit: neither is taken.
     write_certificate(dir.path(), "second");
     write_config(dir.path(), "[limits]\nheader_seconds = 0");
-    assert!(matches!(rig.node.reload(), Err(ReloadError::Config(problems)) if problems[0].key == "limits.header_seconds"));
+    assert!(
+        matches!(rig.node.reload(), Err(ReloadError::Config(problems)) if problems[0].key == "limits.header_seconds")
+    );
     // A good file beside a key that does not fit: neither is taken.
     write_config(dir.path(), "[limits]\nconnections_max = 1");
     let key = std::fs::read(dir.path().join("key.pem")).expect("a key");

@@ -128,7 +128,9 @@ pub(crate) fn config(dir: &Path, more: &str) -> Checked {
 pub(crate) fn text(dir: &Path, more: &str) -> String {
     let tls = if dir.join("cert.pem").exists() { "cert = \"cert.pem\"\nkey = \"key.pem\"" } else { "" };
     let https = if tls.is_empty() { "[]" } else { "\"127.0.0.1:0\"" };
-    format!("[data]\ndir = \"data\"\n[tls]\n{tls}\n[listen]\nworkers = 2\nhttps = {https}\nhttp = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n{more}\n")
+    format!(
+        "[data]\ndir = \"data\"\n[tls]\n{tls}\n[listen]\nworkers = 2\nhttps = {https}\nhttp = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n{more}\n"
+    )
 }
 
 pub(crate) fn start(config: Checked) -> Rig {
@@ -154,7 +156,8 @@ pub(crate) fn start_with(config: Checked, admin_socket: Option<&Path>, inherited
 
 /// Runs a test's client side with a bound on its time.
 pub(crate) fn clients<F: Future>(test: F) -> F::Output {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     runtime.block_on(async { tokio::time::timeout(PATIENCE, test).await.expect("the test got stuck") })
 }
 
@@ -174,7 +177,11 @@ pub(crate) fn certificate(dir: &Path) -> CertificateDer<'static> {
 }
 
 /// A TLS connection to `address`, trusting exactly `trusted`.
-pub(crate) async fn tls(address: SocketAddr, trusted: &CertificateDer<'static>, alpn: &[&[u8]]) -> TlsStream<TcpStream> {
+pub(crate) async fn tls(
+    address: SocketAddr,
+    trusted: &CertificateDer<'static>,
+    alpn: &[&[u8]],
+) -> TlsStream<TcpStream> {
     try_tls(address, trusted, alpn).await.expect("a handshake")
 }
 
