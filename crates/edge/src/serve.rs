@@ -1,0 +1,127 @@
+//! The data plane's pipeline: request head → target → grant → view → ranges → response head → body → outcome.
+//!
+//! One readable function, [`Server::answer`]; what each kind of target needs is in [`blob`] and [`product`]. Nothing
+//! here touches a socket, and no blob is opened without a `Grant`.
+
+mod blob;
+mod product;
+
+use crate::body::Body;
+use crate::catalog::EdgeCatalog;
+use crate::listen::{ConnInfo, Handler, Wire};
+use crate::outcome::{OutcomeSink, Pen, Route};
+use crate::reply::{Refused, finish};
+use crate::shelf::Shelf;
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use penstock_core::entitle::Refusal;
+use penstock_core::reply::Problem;
+use penstock_core::request::{Method, Target};
+use penstock_store::Store;
+use std::sync::Arc;
+
+/// Whether tokens are taken over plain HTTP, where anyone on the path reads them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlainTokens {
+    /// A request that carries one is refused.
+    Refuse,
+    /// `[listen] tokens_over_http = true`.
+    Accept,
+}
+
+/// What a server is made of.
+pub struct ServerParts {
+    /// The blobs.
+    pub store: Store,
+    /// Who may read what.
+    pub catalog: Arc<EdgeCatalog>,
+    /// Jobs that may wait for the disk at once: `[data] io_threads`.
+    pub io_threads: usize,
+    /// What becomes of tokens over plain HTTP.
+    pub plain_tokens: PlainTokens,
+    /// Where outcomes go, usually a [`crate::outcome::Ledger`].
+    pub outcomes: Arc<dyn OutcomeSink>,
+}
+
+/// Answers requests on the data doors. One for all workers.
+pub struct Server {
+    shelf: Shelf,
+    catalog: Arc<EdgeCatalog>,
+    plain_tokens: PlainTokens,
+    outcomes: Arc<dyn OutcomeSink>,
+}
+
+impl Server {
+    /// Puts a server together.
+    #[must_use]
+    pub fn new(parts: ServerParts) -> Self {
+        Self {
+            shelf: Shelf::new(parts.store, parts.io_threads),
+            catalog: parts.catalog,
+            plain_tokens: parts.plain_tokens,
+            outcomes: parts.outcomes,
+        }
+    }
+
+    /// The walk of a request. Everything that is not an answer is a [`Refused`].
+    async fn answer(
+        &self,
+        head: &Parts,
+        conn: &ConnInfo,
+        method: Method,
+        pen: &mut Pen,
+    ) -> Result<Response<Body>, Refused> {
+        let target = Target::parse(head.uri.path(), head.uri.query())?;
+        pen.outcome().route = Route::of(&target);
+        if target == Target::Reports {
+            // Reports are taken by a later version; until then the path does not exist.
+            return Err(Refusal::Unknown.into());
+        }
+        if !target.takes(method) {
+            return Err(Refused::method(target.allow()));
+        }
+        self.check_token_transport(head, conn)?;
+        match target {
+            Target::Blob(blob) => self.blob(blob, head, conn, method, pen).await,
+            Target::Outboard(blob) => self.outboard(blob, head, conn, pen).await,
+            Target::Verified { blob, range } => self.verified(blob, range, head, conn, pen).await,
+            Target::Channel { product, channel, platform, .. } => {
+                self.channel(&product, &channel, platform.as_ref(), head)
+            }
+            Target::Release { product, version, platform } => self.release(&product, &version, platform.as_ref(), head),
+            Target::Catalog => self.listing(head),
+            // No release is preloaded yet, so no release has a key.
+            Target::ReleaseKey { .. } | Target::Reports => Err(Refusal::Unknown.into()),
+        }
+    }
+
+    /// A token that came over plain HTTP is already known to whoever listens; taking it would teach people to send it.
+    fn check_token_transport(&self, head: &Parts, conn: &ConnInfo) -> Result<(), Refused> {
+        let is_exposed = conn.wire == Wire::Plain && self.plain_tokens == PlainTokens::Refuse;
+        if is_exposed && head.headers.contains_key(AUTHORIZATION) {
+            return Err(Refused::because(Problem::TokenOverPlainHttp, "use https, and revoke the token that was sent"));
+        }
+        Ok(())
+    }
+}
+
+impl Handler for Server {
+    type Body = Body;
+
+    async fn handle(&self, request: Request<Incoming>, conn: &ConnInfo) -> Response<Body> {
+        // No target reads a request's body; hyper skips what a peer sends all the same.
+        let (head, _) = request.into_parts();
+        let method = Method::new(head.method.as_str());
+        let mut pen = Pen::new(Arc::clone(&self.outcomes), conn, method, head.uri.clone());
+        let answered = self.answer(&head, conn, method, &mut pen).await;
+        finish(answered, method, pen)
+    }
+
+    fn refuse(&self, problem: Problem, conn: &ConnInfo) -> Response<Body> {
+        let mut pen = Pen::new(Arc::clone(&self.outcomes), conn, Method::Other, http::Uri::default());
+        pen.outcome().route = Route::Door;
+        finish(Err(Refused::new(problem)), Method::Other, pen)
+    }
+}

@@ -1,0 +1,96 @@
+//! Channels, releases and the catalogue: small JSON documents, rendered when the catalogue changed.
+
+use super::Server;
+use super::blob::preconditions;
+use crate::body::Body;
+use crate::catalog::{Document, Found};
+use crate::reply::Refused;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
+use http::request::Parts;
+use http::{HeaderValue, Response, StatusCode};
+use penstock_core::entitle::{ProductGrant, Refusal, Verdict, Visibility, decide_product};
+use penstock_core::id::{ChannelName, Platform, ProductId, Version};
+use penstock_core::reply::Problem;
+
+/// What a document says about caching.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Caching {
+    /// It depends on the caller.
+    Never,
+    /// Anyone may keep it, and asks whether it changed before using it again.
+    Revalidate,
+}
+
+impl Server {
+    /// `/v1/products/{p}/channels/{c}`. What to install depends on who asks, so it is never kept.
+    pub(super) fn channel(
+        &self,
+        product: &ProductId,
+        channel: &ChannelName,
+        platform: Option<&Platform>,
+        head: &Parts,
+    ) -> Result<Response<Body>, Refused> {
+        let _grant = self.product_grant(product)?;
+        respond(found(self.catalog.offer(product, channel, platform))?, Caching::Never, head)
+    }
+
+    /// `/v1/products/{p}/releases/{version}`.
+    pub(super) fn release(
+        &self,
+        product: &ProductId,
+        version: &Version,
+        platform: Option<&Platform>,
+        head: &Parts,
+    ) -> Result<Response<Body>, Refused> {
+        let caching = match self.product_grant(product)?.visibility() {
+            Visibility::Public => Caching::Revalidate,
+            Visibility::Private => Caching::Never,
+        };
+        respond(found(self.catalog.release(product, version, platform))?, caching, head)
+    }
+
+    /// `/v1/catalog`.
+    pub(super) fn listing(&self, head: &Parts) -> Result<Response<Body>, Refused> {
+        respond(self.catalog.listing(), Caching::Revalidate, head)
+    }
+
+    fn product_grant(&self, product: &ProductId) -> Result<ProductGrant, Refused> {
+        match decide_product(self.catalog.access(product)) {
+            Verdict::Allow(grant) => Ok(grant),
+            Verdict::Refuse(refusal) => Err(refusal.into()),
+        }
+    }
+}
+
+fn found(found: Found<Document>) -> Result<Document, Refused> {
+    match found {
+        Found::One(document) => Ok(document),
+        Found::Unknown => Err(Refusal::Unknown.into()),
+        Found::Withdrawn => Err(Refusal::Withdrawn.into()),
+        Found::NamePlatform(platforms) => {
+            let names: Vec<_> = platforms.iter().map(Platform::as_str).collect();
+            Err(Refused::because(
+                Problem::BadRequest,
+                format!("name a platform with platform=, one of {}", names.join(", ")),
+            ))
+        }
+    }
+}
+
+fn respond(document: Document, caching: Caching, head: &Parts) -> Result<Response<Body>, Refused> {
+    let cache = match caching {
+        Caching::Never => "private, no-store",
+        Caching::Revalidate => "public, no-cache",
+    };
+    let is_modified = preconditions(&document.tag, &head.headers)?.is_some();
+    let mut response =
+        if is_modified { Response::new(Body::full(document.json)) } else { Response::new(Body::empty()) };
+    if is_modified {
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    } else {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+    }
+    response.headers_mut().insert(ETAG, document.etag);
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(cache));
+    Ok(response)
+}
