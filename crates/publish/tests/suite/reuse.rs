@@ -1,0 +1,203 @@
+//! What is already published is not stored again, unless the audience forbids it.
+
+use crate::common::*;
+use penstock_core::id::{AccessGroup, ComponentName, Platform, Version};
+use penstock_core::sign::SecretKey;
+use penstock_publish::{ComponentRule, PublishError};
+use std::collections::{BTreeMap, BTreeSet};
+
+fn pak(content: Vec<u8>) -> Tree {
+    tree([("data.pak", Node::File(content)), ("readme", Node::File(b"read me".to_vec()))])
+}
+
+#[test]
+fn a_small_change_costs_little() {
+    let node = node();
+    let content = noise(1, 20_000_000);
+    let first = publish_tree(&pak(content.clone()), "1", &node).expect("published");
+    let mut changed = content;
+    changed[10_000_000] ^= 1;
+    let second = publish_tree(&pak(changed.clone()), "2", &node).expect("published");
+    assert_eq!(install(&node, "2"), pak(changed));
+    assert!(second.new_content_bytes <= 2 * 256 * 1024, "{}", second.new_content_bytes);
+    assert!(second.chunks_reused >= first.chunks - 2);
+    let fetched = changed_part_bytes(&node, "1", "2");
+    assert!(fetched < 12_000, "a one-byte change costs {fetched} bytes of manifest");
+}
+
+/// What a client that has `from` reads of the manifest of `to`: the root and the parts it lacks.
+fn changed_part_bytes(node: &penstock_publish::memory::MemoryRegistry, from: &str, to: &str) -> u64 {
+    let old: BTreeSet<_> = root(node, from).parts().map(|part| part.blob).collect();
+    let new = root(node, to);
+    let parts: u64 =
+        new.parts().filter(|part| !old.contains(&part.blob)).map(|part| u64::from(part.stored_bytes)).sum();
+    parts + new.encode().len() as u64
+}
+
+#[test]
+fn a_change_in_a_large_tree_touches_few_parts() {
+    let node = node();
+    let mut many: Tree =
+        (0..20_000).map(|i| (format!("d{}/f{i}", i % 97), Node::File(i.to_string().into_bytes()))).collect();
+    publish_tree(&many, "1", &node).expect("published");
+    many.insert("d50/new".to_owned(), Node::File(b"new".to_vec()));
+    many.insert("d50/f50".to_owned(), Node::File(b"changed".to_vec()));
+    publish_tree(&many, "2", &node).expect("published");
+    assert_eq!(install(&node, "2"), many);
+    let all: u64 = root(&node, "2").parts().map(|part| u64::from(part.stored_bytes)).sum();
+    let fetched = changed_part_bytes(&node, "1", "2");
+    assert!(fetched * 8 < all, "{fetched} of {all} bytes of manifest");
+}
+
+#[test]
+fn the_same_version_with_the_same_content_is_done_already() {
+    let node = node();
+    let build = pak(noise(1, 500_000));
+    let first = publish_tree(&build, "1", &node).expect("published");
+    let blobs = node.blobs();
+    // Another time and another level: what counts is the content.
+    let again = publish_with(&build, "1", &node, |request| {
+        request.created = penstock_core::time::UnixSeconds(9999);
+        request.level = 9;
+    });
+    let again = again.expect("the same");
+    assert!(again.already_published);
+    assert_eq!((again.manifest, again.blobs_uploaded), (first.manifest, 0));
+    assert_eq!(node.blobs(), blobs);
+}
+
+#[test]
+fn the_same_version_with_other_content_is_refused_by_file_name_and_uploads_nothing() {
+    let node = node();
+    let build = pak(noise(1, 500_000));
+    publish_tree(&build, "1", &node).expect("published");
+    let blobs = node.blobs();
+    let mut other_bytes = build.clone();
+    other_bytes.insert("data.pak".to_owned(), Node::File(noise(2, 500_000)));
+    let mut one_more = build.clone();
+    one_more.insert("extra".to_owned(), Node::File(Vec::new()));
+    let mut one_less = build.clone();
+    one_less.remove("readme");
+    let mut other_mode = build;
+    other_mode.insert("readme".to_owned(), Node::Program(b"read me".to_vec()));
+    for (tree, name) in [(other_bytes, "data.pak"), (one_more, "extra"), (one_less, "readme"), (other_mode, "readme")] {
+        let error = publish_tree(&tree, "1", &node).expect_err(name);
+        assert!(error.is_conflict(), "{error:?}");
+        let PublishError::Version { source, .. } = &error else { panic!("{error:?}") };
+        assert!(source.to_string().contains(name), "{source}");
+    }
+    assert_eq!(node.blobs(), blobs);
+}
+
+#[test]
+fn another_platform_is_another_release_and_shares_content() {
+    let node = node();
+    let build = pak(noise(1, 2_000_000));
+    publish_tree(&build, "1", &node).expect("published");
+    let linux = Platform::new("linux-x86_64").expect("name");
+    let report = publish_with(&build, "1", &node, |request| request.platform = linux).expect("published");
+    assert_eq!((report.already_published, report.packs), (false, 0));
+}
+
+#[test]
+fn a_lost_pack_is_stored_again() {
+    let node = node();
+    let build = pak(noise(1, 2_000_000));
+    publish_tree(&build, "1", &node).expect("published");
+    let (lost, _) = packs(&node)[0];
+    node.lose(&lost);
+    let report = publish_tree(&build, "2", &node).expect("published");
+    assert_eq!(report.chunks_reused, 0);
+    assert_eq!(install(&node, "2"), build);
+}
+
+#[test]
+fn a_withdrawn_release_gives_nothing_and_its_version_stays_taken() {
+    let node = node();
+    let build = pak(noise(1, 500_000));
+    publish_tree(&build, "1", &node).expect("published");
+    node.withdraw(&product(), &version("1"));
+    assert!(matches!(publish_tree(&build, "1", &node), Err(PublishError::Withdrawn { .. })));
+    assert_eq!(publish_tree(&build, "2", &node).expect("published").chunks_reused, 0);
+}
+
+#[test]
+fn only_the_products_publisher_may_publish() {
+    let node = node();
+    publish_tree(&pak(Vec::new()), "1", &node).expect("published");
+    let stranger = |request: &mut penstock_publish::PublishRequest| {
+        request.keys = vec![SecretKey::from_seed(&[8; 32])];
+    };
+    assert!(matches!(publish_with(&pak(Vec::new()), "2", &node, stranger), Err(PublishError::Publisher { .. })));
+    let nowhere = penstock_publish::memory::MemoryRegistry::with_product(
+        &penstock_core::id::ProductId::new("other").expect("name"),
+    );
+    assert!(matches!(publish_tree(&pak(Vec::new()), "1", &nowhere), Err(PublishError::NoProduct(_))));
+}
+
+fn rule(name: &str, group: &str) -> ComponentRule {
+    ComponentRule {
+        name: ComponentName::new(name).expect("name"),
+        pattern: format!("{name}/").parse().expect("pattern"),
+        group: AccessGroup::new(group).expect("group"),
+        optional: true,
+    }
+}
+
+/// The group of every pack, as registered.
+fn pack_groups(node: &penstock_publish::memory::MemoryRegistry, text: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let packs: BTreeSet<_> = packs(node).into_iter().map(|(blob, _)| blob).collect();
+    let release = node.registration(&product(), &Version::new(text).expect("name")).expect("registered");
+    let mut groups: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for member in release.members.iter().filter(|member| packs.contains(&member.blob)) {
+        groups.entry(member.blob.to_string()).or_default().insert(member.group.to_string());
+    }
+    groups
+}
+
+#[test]
+fn content_of_different_audiences_never_shares_a_pack_and_the_base_is_everyones() {
+    let node = node();
+    let secret = noise(5, 300_000);
+    let shared = noise(6, 300_000);
+    let first = tree([
+        ("common", Node::File(shared.clone())),
+        ("dlc/secret", Node::File(secret.clone())),
+        ("dlc/common", Node::File(shared.clone())),
+        ("beta/common", Node::File(shared.clone())),
+        ("beta/secret", Node::File(secret.clone())),
+        ("lang/common", Node::File(shared.clone())),
+    ]);
+    let rules = || vec![rule("dlc", "owners"), rule("beta", "testers"), rule("lang", "base")];
+    publish_with(&first, "1", &node, |request| request.components = rules()).expect("published");
+    assert_eq!(install(&node, "1"), first);
+    let indexes = packs(&node);
+    let stored: Vec<(String, u64)> = indexes
+        .iter()
+        .map(|(_, index)| (index.group.to_string(), index.frames.iter().map(|f| u64::from(f.content_bytes)).sum()))
+        .collect();
+    let sum = |group: &str| stored.iter().filter(|(g, _)| g == group).map(|(_, bytes)| bytes).sum::<u64>();
+    assert_eq!((sum("base"), sum("owners"), sum("testers")), (300_000, 300_000, 300_000), "the secret is stored twice");
+    for (pack, groups) in pack_groups(&node, "1") {
+        assert_eq!(groups.len(), 1, "pack {pack} has the audiences {groups:?}");
+    }
+    // The secret becomes everyone's: it must be stored for everyone, not read out of the owners' pack.
+    let second = tree([("now-public", Node::File(secret)), ("dlc/common", Node::File(shared))]);
+    let report = publish_with(&second, "2", &node, |request| request.components = rules()).expect("published");
+    assert_eq!(install(&node, "2"), second);
+    assert_eq!(report.new_content_bytes, 300_000);
+    for (pack, groups) in pack_groups(&node, "2") {
+        assert_eq!(groups, BTreeSet::from(["base".to_owned()]), "pack {pack}");
+    }
+}
+
+#[test]
+fn alike_components_of_different_audiences_have_parts_of_their_own() {
+    let node = node();
+    let same = noise(6, 100_000);
+    let build = tree([("a", Node::File(same.clone())), ("dlc/a", Node::File(same))]);
+    publish_with(&build, "1", &node, |request| request.components = vec![rule("dlc", "owners")]).expect("published");
+    assert_eq!(install(&node, "1"), build);
+    let components = root(&node, "1").components;
+    assert_ne!(components[0].chunks[0].blob, components[1].chunks[0].blob);
+}
