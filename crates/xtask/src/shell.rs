@@ -12,6 +12,8 @@ use std::thread;
 
 /// Lines of output in flight between the child's pipes and the log.
 const LINES_IN_FLIGHT: usize = 256;
+/// Lines of a failed quiet command that are worth reading.
+const LINES_SHOWN: usize = 200;
 
 /// What a command said.
 #[derive(Debug, Clone, Default)]
@@ -32,16 +34,15 @@ pub fn stream(command: &mut Command) -> Result<Said> {
     watch(command, say::line)
 }
 
-/// Runs `command` quietly; its output is printed only when it fails.
+/// Runs `command` quietly; the end of its output is printed when it fails.
 ///
 /// # Errors
 /// When it cannot be started.
 pub fn quiet(command: &mut Command) -> Result<Said> {
     let said = watch(command, |_| ())?;
     if !said.success {
-        for line in &said.lines {
-            say::line(line);
-        }
+        let shown = &said.lines[said.lines.len().saturating_sub(LINES_SHOWN)..];
+        shown.iter().for_each(|line| say::line(line));
     }
     Ok(said)
 }

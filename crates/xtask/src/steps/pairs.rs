@@ -146,7 +146,19 @@ fn unpack(pair: Pair, version: &str, archive: &Path, dir: &Path) -> Result<PathB
 
 fn publish(context: &Context, node: &Node, pair: Pair, version: &str, tree: &Path) -> Result<()> {
     let tree = tree.to_str().context("a temporary path is text")?;
-    let words = ["publish", tree, "--product", pair.package, "--version", version, "--channel", "stable", "--access", "open", "--key"];
+    let words = [
+        "publish",
+        tree,
+        "--product",
+        pair.package,
+        "--version",
+        version,
+        "--channel",
+        "stable",
+        "--access",
+        "open",
+        "--key",
+    ];
     let mut command = node.command(context, &words)?;
     command.args([node.get("publisher_key")?, "--to", node.get("data_dir")?, "--json"]);
     shell::must(&mut command)?;
