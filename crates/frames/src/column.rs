@@ -88,11 +88,15 @@ pub fn hashes(bytes: &[u8]) -> impl Iterator<Item = [u8; 32]> + '_ {
 
 /// Appends a number.
 pub fn put(column: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        column.push((number & 0x7f) as u8 | 0x80);
+    loop {
+        let [low, ..] = number.to_le_bytes();
         number >>= 7;
+        if number == 0 {
+            column.push(low & 0x7f);
+            return;
+        }
+        column.push(low | 0x80);
     }
-    column.push(number as u8 & 0x7f);
 }
 
 /// Appends a signed number in zigzag form.

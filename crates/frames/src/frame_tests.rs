@@ -85,7 +85,7 @@ fn bases_belong_to_delta_frames_only() {
 
 #[test]
 fn a_delta_against_the_wrong_base_never_passes_for_content() {
-    let base: Vec<u8> = (0..50_000u32).map(|i| (i * i >> 3) as u8).collect();
+    let base: Vec<u8> = (0..50_000u32).map(|i| ((i * i) >> 3).to_le_bytes()[0]).collect();
     let mut content = base.clone();
     content[20_000] ^= 0xff;
     let stored = delta(&content, &base);

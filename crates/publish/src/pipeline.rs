@@ -62,7 +62,7 @@ pub enum PublishError {
         platform: Platform,
         /// Why that does not do.
         #[source]
-        source: CompareError,
+        source: Box<CompareError>,
     },
     /// The version was taken back.
     #[error("version {version} for {platform} was withdrawn: publish under a new version")]
@@ -83,7 +83,7 @@ pub enum PublishError {
     Encode(#[from] EncodeError),
     /// The client's own function refuses the manifest.
     #[error("the new manifest does not pass the client's checks")]
-    Manifest(#[from] ManifestError),
+    Manifest(#[source] Box<ManifestError>),
     /// The delegation in force on the node makes no sense.
     #[error("the node's delegation is not understood")]
     Delegation(#[from] KeyError),
@@ -106,7 +106,8 @@ impl PublishError {
     #[must_use]
     pub const fn is_conflict(&self) -> bool {
         match self {
-            Self::Version { source: CompareError::Different(_), .. } | Self::Withdrawn { .. } => true,
+            Self::Version { source, .. } => matches!(**source, CompareError::Different(_)),
+            Self::Withdrawn { .. } => true,
             Self::Node { source, .. } => source.is_conflict(),
             _ => false,
         }
@@ -121,6 +122,7 @@ impl PublishError {
 ///
 /// # Errors
 /// [`PublishError`].
+#[expect(clippy::needless_pass_by_value, reason = "the secret keys in it are gone when the publish ends")]
 pub fn publish(
     request: PublishRequest,
     registry: &dyn Registry,
@@ -232,7 +234,7 @@ impl<'a> Run<'a> {
         let compared = known::read_manifest(self.registry, release, &self.checked.publisher)
             .map_err(CompareError::from)
             .and_then(|manifest| compare.same_as(self.registry, &manifest, &mut packs));
-        let lines = compared.map_err(|source| PublishError::Version { version, platform, source })?;
+        let lines = compared.map_err(|source| PublishError::Version { version, platform, source: Box::new(source) })?;
         report.already_published = true;
         report.manifest = release.manifest;
         report.manifest_bytes = release.manifest_bytes;
@@ -307,7 +309,8 @@ impl<'a> Run<'a> {
             Ok::<_, EncodeError>(lines)
         })?;
         add(report, tally);
-        let signed = release::sign(self.request, &self.checked.publisher, &lines, self.chunker)?;
+        let signed = release::sign(self.request, &self.checked.publisher, &lines, self.chunker)
+            .map_err(|error| PublishError::Manifest(Box::new(error)))?;
         let id = signed.verified.id();
         report.manifest = id;
         report.manifest_bytes = signed.bytes.len() as u64;

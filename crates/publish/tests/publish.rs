@@ -1,5 +1,6 @@
 //! Publishing, end to end, against nodes in memory and over real sockets. One binary, because each
 //! test binary links everything anew.
+#![expect(clippy::panic, reason = "helpers of tests fail the test that calls them")]
 
 #[path = "suite/change.rs"]
 mod change;

@@ -141,11 +141,11 @@ pub fn inspect(stored: &[u8]) -> Result<AnyPart, PartError> {
         items: 0,
     };
     let content = open(&reference, stored)?;
-    match TreePart::from_content(&content, None) {
-        Err(PartError::Format { found: CHUNK_FORMAT, .. }) => {
-            ChunkPart::from_content(&content, None).map(AnyPart::Chunks)
-        }
-        other => other.map(AnyPart::Tree),
+    // Chunk parts first: all their columns are bytes, so a tree part's texts pass for them and the format number
+    // decides; the other way round a chunk part's bytes are not UTF-8 and hide it.
+    match ChunkPart::from_content(&content, None) {
+        Err(PartError::Format { found: TREE_FORMAT, .. }) => TreePart::from_content(&content, None).map(AnyPart::Tree),
+        other => other.map(AnyPart::Chunks),
     }
 }
 

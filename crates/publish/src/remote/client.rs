@@ -131,7 +131,7 @@ impl AdminClient {
     /// # Errors
     /// [`RegistryError`].
     pub fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<T, RegistryError> {
-        parse(&self.call(Method::GET, path, &Bytes::new(), Repeat::Freely)?)
+        parse(&self.call(&Method::GET, path, &Bytes::new(), Repeat::Freely)?)
     }
 
     /// `POST`; not repeated once it may have arrived.
@@ -139,7 +139,7 @@ impl AdminClient {
     /// # Errors
     /// [`RegistryError`].
     pub fn post_json<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, RegistryError> {
-        parse(&self.call(Method::POST, path, &to_json(body)?, Repeat::IfUnsent)?)
+        parse(&self.call(&Method::POST, path, &to_json(body)?, Repeat::IfUnsent)?)
     }
 
     /// `POST` of something that asks or that may be repeated.
@@ -147,7 +147,7 @@ impl AdminClient {
     /// # Errors
     /// [`RegistryError`].
     pub fn post_json_again<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, RegistryError> {
-        parse(&self.call(Method::POST, path, &to_json(body)?, Repeat::Freely)?)
+        parse(&self.call(&Method::POST, path, &to_json(body)?, Repeat::Freely)?)
     }
 
     /// `PUT`.
@@ -155,7 +155,7 @@ impl AdminClient {
     /// # Errors
     /// [`RegistryError`].
     pub fn put_json<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, RegistryError> {
-        parse(&self.call(Method::PUT, path, &to_json(body)?, Repeat::Freely)?)
+        parse(&self.call(&Method::PUT, path, &to_json(body)?, Repeat::Freely)?)
     }
 
     /// `DELETE`; whatever is answered on success is dropped.
@@ -163,7 +163,7 @@ impl AdminClient {
     /// # Errors
     /// [`RegistryError`].
     pub fn delete(&self, path: &str) -> Result<(), RegistryError> {
-        self.call(Method::DELETE, path, &Bytes::new(), Repeat::Freely).map(|_| ())
+        self.call(&Method::DELETE, path, &Bytes::new(), Repeat::Freely).map(|_| ())
     }
 
     /// Streams a blob up; `query` is empty or begins with a question mark.
@@ -193,7 +193,7 @@ impl AdminClient {
         Ok(self.tried(make, bytes_max.max(ADMIN_PROBLEM_BYTES_MAX), within, Repeat::Freely)?.body)
     }
 
-    fn call(&self, method: Method, path: &str, body: &Bytes, repeat: Repeat) -> Result<Bytes, RegistryError> {
+    fn call(&self, method: &Method, path: &str, body: &Bytes, repeat: Repeat) -> Result<Bytes, RegistryError> {
         let kind = if body.is_empty() { "" } else { "application/json" };
         let make = || self.request(method.clone(), path, Body::bytes(body.clone()), kind);
         Ok(self.tried(make, ADMIN_JSON_BYTES_MAX, self.timing.answer, repeat)?.body)

@@ -120,7 +120,7 @@ fn files_and_directories_that_may_not_be_read() {
         return;
     }
     use std::os::unix::fs::PermissionsExt as _;
-    let forbid = |path: &Path| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0)).expect("chmod");
+    let forbid = |path: &Path| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o000)).expect("chmod");
     let dir = tempfile::tempdir().expect("dir");
     file(dir.path(), "data/secret");
     forbid(&dir.path().join("data/secret"));

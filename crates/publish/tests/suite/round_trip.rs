@@ -27,7 +27,7 @@ fn a_release_installs_as_the_build_it_was_made_of() {
     assert_eq!(node.channel(&product(), &stable), Some(version("1.0")));
     assert_eq!((report.entries, report.files), (8, 6));
     assert_eq!(report.new_content_bytes, report.content_bytes);
-    assert_eq!(report.blobs_uploaded as usize, node.blobs().len());
+    assert_eq!(report.blobs_uploaded, node.blobs().len() as u64);
     assert!(report.raw_frames > 0 && report.raw_frames < report.frames);
     assert!(!report.already_published);
 }
