@@ -30,7 +30,7 @@ pub(crate) type Done = Result<ExitCode, Failure>;
 /// Runs one command.
 pub(crate) fn run(command: Command, output: &Output) -> Done {
     match command {
-        Command::Quickstart(args) => quickstart::run(args, output),
+        Command::Quickstart(args) => quickstart::run(&args, output),
         Command::Serve(args) => serve::run(&args, output),
         Command::CheckConfig(args) => check_config::run(&args, output),
         Command::Key(args) => key::run(args, output),

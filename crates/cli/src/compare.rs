@@ -148,11 +148,17 @@ mod tests {
     #[test]
     fn each_kind_of_difference_is_named() {
         let build = tree(&[("a", "same"), ("b/c", "text"), ("only", "x"), ("size", "12")]);
-        let install = tree(&[("a", "same"), ("b/c", "tEXt"), ("extra", "x"), ("size", "123"), (".penstock/state", "s")]);
+        let install =
+            tree(&[("a", "same"), ("b/c", "tEXt"), ("extra", "x"), ("size", "123"), (".penstock/state", "s")]);
         let found = trees(build.path(), install.path()).expect("readable");
         assert_eq!(
             found.differences,
-            ["b/c has other bytes", "only is missing", "size has another kind, size or mode", "extra is not in the build"]
+            [
+                "b/c has other bytes",
+                "only is missing",
+                "size has another kind, size or mode",
+                "extra is not in the build"
+            ]
         );
         assert_eq!((found.files, found.bytes), (2, 8));
     }

@@ -57,7 +57,9 @@ pub(crate) fn connect(desk: &Desk) -> anyhow::Result<Session> {
         Destination::Url(url) => {
             let token = secrets::from_file_or_env(desk.admin_token_file.as_deref(), "PENSTOCK_ADMIN_TOKEN")?;
             let Some(token) = token else {
-                bail!("the admin API at {url} wants a token: set PENSTOCK_ADMIN_TOKEN or name a file with --admin-token-file");
+                bail!(
+                    "the admin API at {url} wants a token: set PENSTOCK_ADMIN_TOKEN or name a file with --admin-token-file"
+                );
             };
             let roots = desk.ca.clone().map_or(Roots::System, Roots::File);
             Ok(Session::new(AdminClient::for_url(url, Some(token.reveal()), &roots)?))

@@ -93,7 +93,8 @@ impl Edge {
         let request = GetRequest { target: format!("/v1/blobs/{blob}/verified{query}"), range: None };
         let network = |error| FetchError::Network(Box::new(error));
         let answer = self.transport.get(EdgeIndex(0), request);
-        let mut answer = tokio::time::timeout(SILENCE_MAX, answer).await.map_err(|_| FetchError::Silence)?.map_err(network)?;
+        let mut answer =
+            tokio::time::timeout(SILENCE_MAX, answer).await.map_err(|_| FetchError::Silence)?.map_err(network)?;
         let is_good = answer.head.status == 200;
         let mut decoder = RangeDecoder::new(blob, range, size);
         let mut refusal = Vec::new();

@@ -48,7 +48,9 @@ enum Unit {
 fn style(unit: Unit, total: u64) -> ProgressStyle {
     let template = match (unit, total) {
         (_, 0) => "{spinner} {msg}",
-        (Unit::Bytes, _) => "{msg:>10} [{bar:30}] {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left",
+        (Unit::Bytes, _) => {
+            "{msg:>10} [{bar:30}] {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left"
+        }
         (Unit::Items, _) => "{msg:>10} [{bar:30}] {pos} of {len}",
     };
     ProgressStyle::with_template(template).expect("the templates above are well-formed").progress_chars("=> ")

@@ -151,7 +151,7 @@ fn text(number: u64, edition: Edition, scale: Scale) -> SampleFile {
         _ => "shaders",
     };
     let every = (scale.texts / 40).max(1);
-    let edited = (second && number % every == 0).then_some(7);
+    let edited = (second && number.is_multiple_of(every)).then_some(7);
     let lines = 20 + noise::mix(number) % 130;
     SampleFile { path: format!("{folder}/{number:04}.txt"), body: Body::Text { seed: number, lines, edited } }
 }

@@ -59,9 +59,14 @@ mod tests {
 
     #[test]
     fn numbers() {
-        for (count, text) in
-            [(0, "0 B"), (999, "999 B"), (1000, "1.00 KB"), (12_345, "12.3 KB"), (999_999, "999 KB"), (1_240_000_000, "1.24 GB")]
-        {
+        for (count, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.00 KB"),
+            (12_345, "12.3 KB"),
+            (999_999, "999 KB"),
+            (1_240_000_000, "1.24 GB"),
+        ] {
             assert_eq!(bytes(count), text);
         }
         assert!(bytes(u64::MAX).ends_with(" PB"));

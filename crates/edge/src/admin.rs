@@ -300,6 +300,7 @@ mod tests {
             wire: Wire::Plain,
             protocol: Protocol::Http1,
             worker: 0,
+            sending: crate::sending::Sending::default(),
         }
     }
 

@@ -3,12 +3,11 @@
 //! [`Body`] counts what is handed over and tells the [`Pen`]; [`stream`] yields the windows. It must not decide which
 //! bytes are meant.
 
-mod inflight;
 mod plan;
 mod stream;
 
 pub(crate) use plan::Plan;
-pub(crate) use stream::{Stream, Tail};
+pub(crate) use stream::Stream;
 
 use crate::outcome::{End, Pen};
 use bytes::Bytes;
@@ -22,9 +21,6 @@ pub enum BodyError {
     /// The blob was damaged behind our back, or could not be read.
     #[error("the blob cannot be read on, the body is cut off")]
     Unreadable,
-    /// The peer took nothing for too long while the end of a body was being held back for its last check.
-    #[error("the peer takes nothing, the body is cut off")]
-    Stalled,
 }
 
 /// The body of a data-plane response.
@@ -104,7 +100,7 @@ impl http_body::Body for Body {
             }
             Err(error) => {
                 if let Some(pen) = &mut this.pen {
-                    pen.end(if error == BodyError::Stalled { End::Gone } else { End::Cut });
+                    pen.end(End::Cut);
                 }
                 Poll::Ready(Some(Err(error)))
             }

@@ -6,6 +6,7 @@
 //! changes and every quarter of the stall time while a request is under way; no clock is read per write.
 
 use crate::config::Limits;
+use crate::sending::Sending;
 use http_body::{Body, Frame, SizeHint};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -201,12 +202,13 @@ impl Socket for UnixStream {
 pub struct Counted<S: Socket> {
     socket: S,
     progress: Arc<Progress>,
+    sending: Sending,
 }
 
 impl<S: Socket> Counted<S> {
-    /// Counts `socket`'s bytes in `progress`.
-    pub const fn new(socket: S, progress: Arc<Progress>) -> Self {
-        Self { socket, progress }
+    /// Counts `socket`'s bytes in `progress`, and writes nothing once `sending` is not sound.
+    pub const fn new(socket: S, progress: Arc<Progress>, sending: Sending) -> Self {
+        Self { socket, progress, sending }
     }
 
     fn wrote(&self, polled: &Poll<io::Result<usize>>) {
@@ -238,6 +240,7 @@ impl<S: Socket> AsyncRead for Counted<S> {
 impl<S: Socket> AsyncWrite for Counted<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        this.sending.check()?;
         let polled = Pin::new(&mut this.socket).poll_write(cx, buf);
         this.wrote(&polled);
         polled
@@ -249,6 +252,7 @@ impl<S: Socket> AsyncWrite for Counted<S> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        this.sending.check()?;
         let polled = Pin::new(&mut this.socket).poll_write_vectored(cx, bufs);
         this.wrote(&polled);
         polled

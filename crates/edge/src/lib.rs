@@ -19,4 +19,5 @@ pub mod outcome;
 pub mod serve;
 mod digest;
 mod reply;
+pub mod sending;
 mod shelf;

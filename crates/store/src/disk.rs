@@ -131,7 +131,7 @@ impl Disk for RealDisk {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(error),
             };
-            let file_bytes = metadata.is_file().then(|| metadata.len());
+            let file_bytes = metadata.is_file().then_some(metadata.len());
             listed.push(Listed { name: entry.file_name(), file_bytes });
         }
         Ok(listed)

@@ -149,7 +149,7 @@ impl Draft {
         {
             return Err(ImportError::Mismatch { expected, actual: built.blob });
         }
-        let outboard = self.outboard.write(built.size, built.pairs)?;
+        let outboard = self.outboard.write(built.size, &built.pairs)?;
         Ok(Finished { blob: built.blob, size: built.size, data: self.data, outboard })
     }
 }
@@ -385,12 +385,12 @@ impl TempOutboard {
     }
 
     /// Lays all pairs out, `rest` being those not yet taken. `None` for a blob of one group, which needs no file.
-    pub(crate) fn write(mut self, size: BlobSize, rest: Vec<u8>) -> Result<Option<Written>, DiskError> {
+    pub(crate) fn write(mut self, size: BlobSize, rest: &[u8]) -> Result<Option<Written>, DiskError> {
         if self.spill.is_none() && rest.is_empty() {
             return Ok(None);
         }
         if self.spill.is_some() {
-            self.spill(&rest)?;
+            self.spill(rest)?;
         }
         let mut written = Temp::create(&self.store)?;
         let read = |offset: u64, into: &mut [u8]| match &self.spill {

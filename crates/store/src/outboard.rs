@@ -166,7 +166,7 @@ pub(crate) fn rebuild(store: &Arc<Shared>, id: BlobId, size: BlobSize, file: &Fi
     if built.blob != id {
         return Err(store.condemn(&id, Damage::Altered { first_bad_group: None }));
     }
-    if let Some(written) = outboard.write(built.size, built.pairs)? {
+    if let Some(written) = outboard.write(built.size, &built.pairs)? {
         let claim = store.claims.take([id]);
         // The blob may have been removed while it was hashed: then its outboard must not appear.
         if store.catalog.get(&id).is_some() {

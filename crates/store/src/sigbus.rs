@@ -111,7 +111,7 @@ impl Entry {
         let before = self.version.load(Ordering::Acquire);
         let (start, end) = (self.start.load(Ordering::Relaxed), self.end.load(Ordering::Relaxed));
         fence(Ordering::Acquire);
-        let stable = before % 2 == 0 && self.version.load(Ordering::Relaxed) == before;
+        let stable = before.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == before;
         (stable && start <= address && address < end).then_some(end)
     }
 }

@@ -1,6 +1,8 @@
 //! A certificate for loopback names, signed by an authority that only the test knows.
 
-use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +27,8 @@ impl Certificate {
     /// When the certificate library refuses constants.
     pub fn loopback(dir: &Path) -> io::Result<Self> {
         let mut authority = CertificateParams::default();
+        // Names that differ: OpenSSL takes a leaf whose issuer has its own name for self-signed.
+        authority.distinguished_name.push(DnType::CommonName, "Penstock test authority");
         authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         authority.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let authority_key = KeyPair::generate().expect("a key can be made");
@@ -32,6 +36,7 @@ impl Certificate {
         let issuer = Issuer::new(authority, authority_key);
         let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
         let mut leaf = CertificateParams::new(names).expect("constants are good");
+        leaf.distinguished_name.push(DnType::CommonName, "Penstock under test");
         leaf.use_authority_key_identifier_extension = true;
         leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];

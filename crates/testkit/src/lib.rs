@@ -13,8 +13,8 @@ mod tree;
 
 pub use certificate::Certificate;
 pub use daemon::{Addresses, Daemon, DaemonError};
-pub use penstock_origin::{FailingOrigin, Failure as OriginFailure};
 pub use lying::{Lie, LyingEdge};
+pub use penstock_origin::{FailingOrigin, Failure as OriginFailure};
 pub use sizes::{INTERESTING_SIZES, InterestingSize};
 pub use tools::require_tool;
 pub use tree::{Edit, Node, Tree, noise};

@@ -192,12 +192,11 @@ fn lie(mut out: &TcpStream, shared: &Shared, answer: &Answer) -> io::Result<()> 
         }
         Lie::Redirect => {
             let target = format!("http://{}/v1/catalog", shared.upstream);
-            let head = format!("HTTP/1.1 302 Found\r\nLocation: {target}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            let head =
+                format!("HTTP/1.1 302 Found\r\nLocation: {target}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
             out.write_all(head.as_bytes())
         }
-        Lie::NotFound => {
-            out.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-        }
+        Lie::NotFound => out.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
     }
 }
 

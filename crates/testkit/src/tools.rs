@@ -10,6 +10,8 @@ use std::process::{Command, Stdio};
 pub fn require_tool(program: &str, debian_package: &str) {
     let ran = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if !ran.is_ok_and(|status| status.success()) {
-        panic!("this test needs `{program}`: run `apt-get install {debian_package}` (or `cargo xtask test`, which does)");
+        panic!(
+            "this test needs `{program}`: run `apt-get install {debian_package}` (or `cargo xtask test`, which does)"
+        );
     }
 }

@@ -183,8 +183,10 @@ pub(crate) struct EdgeSource {
 
 /// See [`BlobVerb::Get`].
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  penstock blob get 0000000000000000000000000000000000000000000000000000000000000000 \
-    --from https://127.0.0.1:8443 --ca ca.pem --out ./trailer.mp4")]
+#[command(
+    after_help = "Example:\n  penstock blob get 0000000000000000000000000000000000000000000000000000000000000000 \
+    --from https://127.0.0.1:8443 --ca ca.pem --out ./trailer.mp4"
+)]
 pub(crate) struct BlobGet {
     /// The blob's name.
     #[arg(value_name = "BLOB")]
@@ -199,8 +201,10 @@ pub(crate) struct BlobGet {
 
 /// See [`BlobVerb::Verify`].
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  penstock blob verify 0000000000000000000000000000000000000000000000000000000000000000 \
-    --from https://127.0.0.1:8443 --ca ca.pem")]
+#[command(
+    after_help = "Example:\n  penstock blob verify 0000000000000000000000000000000000000000000000000000000000000000 \
+    --from https://127.0.0.1:8443 --ca ca.pem"
+)]
 pub(crate) struct BlobVerify {
     /// The blob's name.
     #[arg(value_name = "BLOB")]
@@ -212,7 +216,9 @@ pub(crate) struct BlobVerify {
 
 /// See [`BlobVerb::Rm`].
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  penstock blob rm 0000000000000000000000000000000000000000000000000000000000000000 --to ./data")]
+#[command(
+    after_help = "Example:\n  penstock blob rm 0000000000000000000000000000000000000000000000000000000000000000 --to ./data"
+)]
 pub(crate) struct BlobRm {
     /// The blob's name.
     #[arg(value_name = "BLOB")]
@@ -236,7 +242,9 @@ pub(crate) struct BlobList {
 
 /// See [`super::Command::Channel`].
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  penstock channel set sample stable 1.1 --to ./data\n  penstock channel list sample --to ./data")]
+#[command(
+    after_help = "Example:\n  penstock channel set sample stable 1.1 --to ./data\n  penstock channel list sample --to ./data"
+)]
 pub(crate) struct Channel {
     /// What to do.
     #[command(subcommand)]
@@ -301,7 +309,9 @@ pub(crate) struct ChannelList {
 
 /// See [`super::Command::Product`].
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  penstock product add sample --access open --to ./data\n  penstock product list --to ./data")]
+#[command(
+    after_help = "Example:\n  penstock product add sample --access open --to ./data\n  penstock product list --to ./data"
+)]
 pub(crate) struct Product {
     /// What to do.
     #[command(subcommand)]
@@ -343,7 +353,9 @@ pub(crate) struct ProductPut {
 
 /// See [`ProductVerb::Set`].
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  penstock product set sample --access closed --to ./data\n\nWhat is not named stays as it is.")]
+#[command(
+    after_help = "Example:\n  penstock product set sample --access closed --to ./data\n\nWhat is not named stays as it is."
+)]
 pub(crate) struct ProductSet {
     /// The product.
     pub(crate) product: ProductId,
@@ -383,7 +395,9 @@ pub(crate) struct ProductList {
 
 /// See [`super::Command::Release`].
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  penstock release list sample --to ./data\n  penstock release withdraw sample 1.0 --to ./data")]
+#[command(
+    after_help = "Example:\n  penstock release list sample --to ./data\n  penstock release withdraw sample 1.0 --to ./data"
+)]
 pub(crate) struct Release {
     /// What to do.
     #[command(subcommand)]
@@ -416,7 +430,9 @@ pub(crate) struct ReleaseList {
 
 /// One release, for `show`, `withdraw` and `restore`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  penstock release show sample 1.0 --to ./data\n  penstock release withdraw sample 1.0 --to ./data")]
+#[command(
+    after_help = "Example:\n  penstock release show sample 1.0 --to ./data\n  penstock release withdraw sample 1.0 --to ./data"
+)]
 pub(crate) struct ReleaseOne {
     /// The product.
     pub(crate) product: ProductId,
@@ -432,10 +448,8 @@ pub(crate) struct ReleaseOne {
 
 /// See [`super::Command::Explain`].
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Example:\n  penstock explain --product sample --to ./data\n  \
-    penstock explain --token-file token.jwt --blob 0000000000000000000000000000000000000000000000000000000000000000 --to ./data"
-)]
+#[command(after_help = "Example:\n  penstock explain --product sample --to ./data\n  \
+    penstock explain --token-file token.jwt --blob 0000000000000000000000000000000000000000000000000000000000000000 --to ./data")]
 #[command(group = clap::ArgGroup::new("subject").required(true).args(["blob", "product"]))]
 pub(crate) struct Explain {
     /// The blob that somebody wants to read.

@@ -50,7 +50,9 @@ impl std::str::FromStr for Bytes {
             "Mi" => 1 << 20,
             "Gi" => 1 << 30,
             "Ti" => 1 << 40,
-            _ => return Err(UnitError::Unit { found: unit.to_owned(), known: "B, KB, MB, GB, TB, KiB, MiB, GiB, TiB" }),
+            _ => {
+                return Err(UnitError::Unit { found: unit.to_owned(), known: "B, KB, MB, GB, TB, KiB, MiB, GiB, TiB" });
+            }
         };
         let bytes = number.checked_mul(scale).ok_or_else(|| UnitError::TooLarge(text.to_owned()))?;
         if bytes == 0 { Err(UnitError::Zero(text.to_owned())) } else { Ok(Self(bytes)) }
@@ -94,9 +96,14 @@ mod tests {
 
     #[test]
     fn sizes() {
-        for (text, bytes) in
-            [("1", 1), ("50MB", 50_000_000), ("50M", 50_000_000), ("64MiB", 64 << 20), ("2Ki", 2048), ("10MB/s", 10_000_000)]
-        {
+        for (text, bytes) in [
+            ("1", 1),
+            ("50MB", 50_000_000),
+            ("50M", 50_000_000),
+            ("64MiB", 64 << 20),
+            ("2Ki", 2048),
+            ("10MB/s", 10_000_000),
+        ] {
             assert_eq!(text.parse(), Ok(Bytes(bytes)), "{text}");
         }
         for bad in ["", "MB", "-1", "1.5M", "1 MB", "1XB", "0", "99999999T", "99999999999999999999"] {

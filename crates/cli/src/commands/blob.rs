@@ -115,7 +115,9 @@ fn get(args: &BlobGet, output: &Output) -> Done {
 
 fn verify(args: &BlobVerify, output: &Output) -> Done {
     let (document, code) = match fetch(args.blob, &args.source, &mut io::sink()) {
-        Ok(length) => (Verified { blob: args.blob, bytes: Some(length), intact: true, reason: None }, ExitCode::SUCCESS),
+        Ok(length) => {
+            (Verified { blob: args.blob, bytes: Some(length), intact: true, reason: None }, ExitCode::SUCCESS)
+        }
         Err(Failure::Refused(error)) if error.downcast_ref::<FetchError>().is_some_and(is_proof) => {
             let reason = error.root_cause().to_string();
             let document = Verified { blob: args.blob, bytes: None, intact: false, reason: Some(reason) };

@@ -80,7 +80,10 @@ fn explain_blob(session: &Session, blob: BlobId, mut steps: Vec<Step>) -> anyhow
                 ReleaseState::Withdrawn => "withdrawn",
             };
             let release = format!("{} {} for {}", product.id, detail.release.version, detail.release.platform);
-            steps.push(step("release", format!("part of {release}, which is {state}; the product is {}", access(product.access))));
+            steps.push(step(
+                "release",
+                format!("part of {release}, which is {state}; the product is {}", access(product.access)),
+            ));
             facts.uses.push(BlobUse { access: product.access, state: detail.release.state });
         }
     }
@@ -126,7 +129,8 @@ fn finish<G>(subject: String, verdict: &Verdict<G>, mut steps: Vec<Step>) -> Doc
         Verdict::Allow(_) => (true, None, 200),
         Verdict::Refuse(refusal) => (false, Some(refusal.code()), Problem::Refused(*refusal).status()),
     };
-    steps.push(step("verdict", code.map_or_else(|| "allowed".to_owned(), |code| format!("refused: {code} ({status})"))));
+    steps
+        .push(step("verdict", code.map_or_else(|| "allowed".to_owned(), |code| format!("refused: {code} ({status})"))));
     Document { subject, allowed, code, status, steps }
 }
 

@@ -21,7 +21,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Larger files are neither pack, part nor manifest; they are hashed and not looked into.
-const LOOK_BYTES_MAX: u64 = if PACK_BYTES_MAX > ENVELOPE_BYTES_MAX as u64 { PACK_BYTES_MAX } else { ENVELOPE_BYTES_MAX as u64 };
+const LOOK_BYTES_MAX: u64 =
+    if PACK_BYTES_MAX > ENVELOPE_BYTES_MAX as u64 { PACK_BYTES_MAX } else { ENVELOPE_BYTES_MAX as u64 };
 
 #[derive(Serialize)]
 struct Document {
@@ -45,12 +46,44 @@ enum Content {
         chunk_target_bytes: u32,
         components: Vec<ComponentRow>,
     },
-    Delegation { product: String, keys: String, sequence: u64, signers: Vec<String> },
-    ChannelHead { product: String, platform: String, channel: String, sequence: u64, version: String, expires: u64, signers: Vec<String> },
-    OtherStatement { purpose: String, signers: Vec<String> },
-    Pack { product: String, component: String, group: String, frames: u64, chunks: u64, content_bytes: u64 },
-    TreePart { entries: u64, files: u64, content_bytes: u64, paths: Vec<String> },
-    ChunkPart { chunks: u64, frames: u64, packs: Vec<String> },
+    Delegation {
+        product: String,
+        keys: String,
+        sequence: u64,
+        signers: Vec<String>,
+    },
+    ChannelHead {
+        product: String,
+        platform: String,
+        channel: String,
+        sequence: u64,
+        version: String,
+        expires: u64,
+        signers: Vec<String>,
+    },
+    OtherStatement {
+        purpose: String,
+        signers: Vec<String>,
+    },
+    Pack {
+        product: String,
+        component: String,
+        group: String,
+        frames: u64,
+        chunks: u64,
+        content_bytes: u64,
+    },
+    TreePart {
+        entries: u64,
+        files: u64,
+        content_bytes: u64,
+        paths: Vec<String>,
+    },
+    ChunkPart {
+        chunks: u64,
+        frames: u64,
+        packs: Vec<String>,
+    },
     Opaque,
 }
 

@@ -135,7 +135,11 @@ fn preflight_text(preflight: &Preflight) -> String {
 
 fn verify_text(report: &VerifyReport) -> String {
     let name = format!("{} {}", report.product, report.version);
-    let looked = format!("{} and {} looked at", count(report.entries, "entry").replace("entrys", "entries"), bytes(report.bytes));
+    let looked = format!(
+        "{} and {} looked at",
+        count(report.entries, "entry").replace("entrys", "entries"),
+        bytes(report.bytes)
+    );
     let mut text = if report.intact {
         format!("{name} is intact: {looked}")
     } else {

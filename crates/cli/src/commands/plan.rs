@@ -33,9 +33,9 @@ pub(crate) fn run(args: &Plan, output: &Output) -> Done {
 /// Saturates where a number does not fit; a zero length of time cannot come (the parser refuses it).
 fn plan(clients: u64, bytes: u64, within: Duration, rate: u64) -> Document {
     let total = u128::from(clients) * u128::from(bytes);
-    let needed = (total * 1000).div_ceil(within.as_millis().max(1));
+    let needed = total.saturating_mul(1000).div_ceil(within.as_millis().max(1));
     let usable = u128::from(rate) * USED_OF_FIVE;
-    let edges = (needed * 5).div_ceil(usable.max(1)).max(1);
+    let edges = needed.saturating_mul(5).div_ceil(usable.max(1)).max(1);
     Document {
         clients,
         bytes_per_client: bytes,

@@ -41,8 +41,7 @@ pub(crate) fn ensure_product(session: &desk::Session, product: &ProductId, acces
     match session.registry().signing(product) {
         Ok(_) => Ok(()),
         Err(error) if error.is_not_found() => {
-            let wanted =
-                PutProduct { id: product.clone(), title: String::new(), access, export_class: String::new() };
+            let wanted = PutProduct { id: product.clone(), title: String::new(), access, export_class: String::new() };
             session.put_product(&wanted)?;
             Ok(())
         }

@@ -41,7 +41,7 @@ const TOKEN_ACCOUNT: &str = "quickstart";
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// Sets up, publishes, installs, updates, compares; then serves on unless told otherwise.
-pub(crate) fn run(args: Quickstart, output: &Output) -> Done {
+pub(crate) fn run(args: &Quickstart, output: &Output) -> Done {
     let began = Instant::now();
     let layout = Layout::prepare(&args.dir)?;
     document::withdraw(layout.root())?;
@@ -95,11 +95,8 @@ impl Tour<'_> {
     fn document(&self) -> anyhow::Result<Document> {
         let addresses = self.node.addresses();
         let first = |list: &[std::net::SocketAddr]| list.first().copied().context("the node has no such address");
-        let wanted = MintToken {
-            sub: TOKEN_ACCOUNT.to_owned(),
-            products: Vec::new(),
-            ttl_seconds: TOKEN_LIFE.as_secs(),
-        };
+        let wanted =
+            MintToken { sub: TOKEN_ACCOUNT.to_owned(), products: Vec::new(), ttl_seconds: TOKEN_LIFE.as_secs() };
         let token = self.node.control().mint_token(&wanted, now())?;
         certificate::replace(&self.layout.token(), format!("{}\n", token.token).as_bytes(), 0o600)?;
         Ok(Document {

@@ -51,6 +51,9 @@ mod tests {
         assert_eq!(mix(0), 0xE220_A839_7B1D_CDAF);
         let mut noise = Noise::new(1);
         let stream: Vec<u64> = (0..4).map(|_| noise.next()).collect();
-        assert_eq!(stream, [0x763B_A63F_94BC_22A2, 0x9660_6B4E_465E_DE1E, 0xCB65_95F8_41D5_65D9, 0x1CDE_C371_E7B2_1B81]);
+        assert_eq!(
+            stream,
+            [0x763B_A63F_94BC_22A2, 0x9660_6B4E_465E_DE1E, 0xCB65_95F8_41D5_65D9, 0x1CDE_C371_E7B2_1B81]
+        );
     }
 }

@@ -59,8 +59,10 @@ pub(super) fn size_of(file: &SampleFile) -> u64 {
 }
 
 /// Index entry of a pak: identity, offset and length, 8 bytes each.
+#[cfg(test)]
 const INDEX_ENTRY_BYTES: u64 = 24;
 /// `PAKI` twice and the number of records.
+#[cfg(test)]
 const PAK_TRAILER_BYTES: u64 = 16;
 
 struct Sink {

@@ -97,7 +97,10 @@ fn curl_ranges_resumes_and_conditions() {
     let (head, _) = fetch(&["--header", "If-Match: \"other\""]);
     assert!(head.contains(" 412"), "{head}");
     let (head, body) = fetch(&["--head"]);
-    assert!(head.to_lowercase().contains("content-length: 1000000") && !body.starts_with(&served.content[..16]), "{head}");
+    assert!(
+        head.to_lowercase().contains("content-length: 1000000") && !body.starts_with(&served.content[..16]),
+        "{head}"
+    );
 }
 
 #[test]

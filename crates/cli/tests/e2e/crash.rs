@@ -99,11 +99,21 @@ fn an_install_is_killed_and_simply_run_again() {
     let world = World::awake();
     world.publish(&first, "1.0");
     let whole = timed(slow(world.pull_command(&world.path("calm"))));
+    // In one directory: each run goes on where the one before was killed.
     let into = world.path("install");
-    let kills = instants(whole, 15).filter(|life| killed_after(slow(world.pull_command(&into)), *life)).count();
-    assert!(kills > 5, "only {kills} runs were killed before they ended");
+    let kills = instants(whole / 8, 15).filter(|life| killed_after(slow(world.pull_command(&into)), *life)).count();
+    assert!(kills > 10, "only {kills} runs were killed before they ended");
     world.pull(&into);
     assert_same(&first, &into);
+    // In a new directory each time: every stage of a first install is hit.
+    let mut kills = 0;
+    for (number, life) in instants(whole, 8).enumerate() {
+        let into = world.path(&format!("fresh-{number}"));
+        kills += u32::from(killed_after(slow(world.pull_command(&into)), life));
+        world.pull(&into);
+        assert_same(&first, &into);
+    }
+    assert!(kills > 5, "only {kills} runs were killed before they ended");
 }
 
 #[test]

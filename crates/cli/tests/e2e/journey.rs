@@ -77,7 +77,16 @@ fn publishing_works_with_and_without_a_running_node_and_is_served_when_it_return
     let third = second.clone().file("docs/third.txt", "over the admin URL\n");
     third.write(&world.path("build-1.2")).expect("written");
     let mut publish = crate::world::command();
-    publish.args(["publish", text(&world.path("build-1.2")), "--product", "game", "--version", "1.2", "--channel", "stable"]);
+    publish.args([
+        "publish",
+        text(&world.path("build-1.2")),
+        "--product",
+        "game",
+        "--version",
+        "1.2",
+        "--channel",
+        "stable",
+    ]);
     publish.args(["--key", text(&world.path("publisher.key")), "--to", &world.url("admin_url"), "--json"]);
     let refused = publish.output().expect("starts");
     assert_ne!(refused.status.code(), Some(0), "the admin listener wants a token");
@@ -110,7 +119,15 @@ fn wrong_keys_products_and_versions_are_refused_with_nothing_written() {
     let into = world.path("install");
     let pull = |extra: &[&str], trust: &str| {
         let mut pull = crate::world::command();
-        pull.args(["pull", "--from", &world.url("https_url"), "--ca", text(&world.certificate.ca), "--into", text(&into)]);
+        pull.args([
+            "pull",
+            "--from",
+            &world.url("https_url"),
+            "--ca",
+            text(&world.certificate.ca),
+            "--into",
+            text(&into),
+        ]);
         pull.args(["--trust", trust]).args(extra).output().expect("starts")
     };
     let wrong_key = pull(&["--product", "game"], &other);

@@ -62,12 +62,34 @@ fn it_serves_on_and_its_document_is_complete() {
     let token = std::fs::read_to_string(daemon.addresses.text("token_file")).expect("there");
     assert_eq!(token.trim().split('.').count(), 3, "a compact JWS has three parts");
 
+    penstock_testkit::require_tool("curl", "curl");
+    let catalog = format!("{}/v1/catalog", daemon.addresses.text("https_url"));
+    let curl = std::process::Command::new("curl")
+        .args(["--silent", "--show-error", "--fail", "--cacert", &daemon.addresses.text("ca_cert"), &catalog])
+        .output()
+        .expect("starts");
+    assert!(curl.status.success(), "the certificate must hold for OpenSSL too: {}", said(&curl));
+    assert_eq!(document(&curl)["products"][0]["id"], "my-game");
+
     let into = scratch.path().join("mine");
     let addresses = daemon.addresses.clone();
     let pull = run([
-        "pull", "--from", &addresses.text("https_url"), "--ca", &addresses.text("ca_cert"),
-        "--product", &addresses.text("product"), "--channel", &addresses.text("channel"),
-        "--trust", &addresses.text("trust"), "--token-file", &addresses.text("token_file"), "--into", text(&into), "--json",
+        "pull",
+        "--from",
+        &addresses.text("https_url"),
+        "--ca",
+        &addresses.text("ca_cert"),
+        "--product",
+        &addresses.text("product"),
+        "--channel",
+        &addresses.text("channel"),
+        "--trust",
+        &addresses.text("trust"),
+        "--token-file",
+        &addresses.text("token_file"),
+        "--into",
+        text(&into),
+        "--json",
     ]);
     assert!(pull.status.success(), "{}", said(&pull));
     assert_eq!(document(&pull)["to"], addresses.0["versions"][1]);

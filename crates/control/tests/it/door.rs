@@ -8,10 +8,12 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
 use penstock_control::{Credentials, SecretText};
-use penstock_core::api::{MissingAnswer, ProductsAnswer};
+use penstock_core::api::{MissingAnswer, ProductsAnswer, TokenAnswer};
 use penstock_core::blob::BlobId;
 use penstock_core::limits::ADMIN_JSON_BYTES_MAX;
 use serde_json::Value;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
 
 fn get(path: &str, authorization: Option<&str>) -> Request<Body> {
     let mut request = Request::get(path);
@@ -100,6 +102,47 @@ async fn secrets_are_in_no_debug_output() {
     for name in ["admin.token", "channel.key", "token.key"] {
         let secret = std::fs::read_to_string(keys.join(name)).expect("secret");
         assert!(!printed.contains(secret.trim()), "{name}");
+    }
+}
+
+/// What a subscriber wrote, for whoever wants to look.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("lock").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn secrets_are_in_no_log() {
+    let world = World::new();
+    let token = world.control.admin_token().expose().to_owned();
+    let router = world.control.router(Credentials::Bearer(world.control.admin_token().clone()));
+    let written = Written::default();
+    let writer = written.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
+        .with_writer(move || writer.clone())
+        .finish();
+    let guard = tracing::subscriber::set_default(subscriber);
+    let wrong = "Bearer a-secret-that-is-wrong";
+    send(&router, get("/admin/v1/products", Some(wrong))).await.refused(401, "admin_credentials");
+    let right = format!("Bearer {token}");
+    send(&router, get("/admin/v1/products?token=a-secret-query", Some(&right))).await.ok::<ProductsAnswer>();
+    let mint = Request::post("/admin/v1/tokens").header("authorization", &right);
+    let mint = mint.body(Body::from(r#"{"sub":"player-1","ttl_seconds":60}"#)).expect("a request");
+    let minted: TokenAnswer = send(&router, mint).await.ok();
+    drop(guard);
+    let log = String::from_utf8(written.0.lock().expect("lock").clone()).expect("utf-8");
+    assert!(log.contains("an admin call was refused") && log.contains("/admin/v1/tokens"), "{log}");
+    for secret in [token.as_str(), minted.token.as_str(), "a-secret-that-is-wrong", "a-secret-query"] {
+        assert!(!log.contains(secret), "{log}");
     }
 }
 

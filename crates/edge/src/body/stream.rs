@@ -4,9 +4,9 @@
 //! the blob is asked whether it is still sound; if not, the body ends with an error and the blob goes to quarantine.
 
 use super::BodyError;
-use super::inflight::InFlight;
 use super::plan::{Piece, Plan, Source};
 use crate::metrics::COLD_WINDOWS;
+use crate::sending::{Sender, Sending};
 use crate::shelf::{IoPool, Job, ShelfError};
 use bytes::Bytes;
 use metrics::counter;
@@ -16,8 +16,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
-use tokio::time::{Instant, Sleep, sleep};
 
 /// Bytes of a map handed over at once. Larger windows cost fewer probes; they hold no memory.
 const MAPPED_WINDOW_BYTES: u64 = 256 * 1024;
@@ -25,20 +23,6 @@ const MAPPED_WINDOW_BYTES: u64 = 256 * 1024;
 const READ_WINDOW_BYTES: u64 = 64 * 1024;
 /// Window of an outboard: the proof of 64 MiB.
 const TREE_WINDOW_BYTES: u64 = 256 * 1024;
-/// Most bytes of a body's end that are held back, and copied, under [`Tail::HoldBack`].
-const TAIL_BYTES: u64 = 4096;
-/// How long the peer may take nothing while the end is held back.
-const TAIL_WAIT: Duration = Duration::from_secs(60);
-
-/// What happens to the end of a body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Tail {
-    /// It is sent when it is reached: the connection copies nothing from the map in user space.
-    Send,
-    /// It is held back until everything before it was consumed and is known to be sound.
-    HoldBack,
-}
-
 /// A body made of windows.
 pub(crate) struct Stream {
     view: BlobView,
@@ -53,9 +37,8 @@ pub(crate) struct Stream {
     loading: Option<Load>,
     /// The window after it.
     ahead: Option<Load>,
-    inflight: Option<Arc<InFlight>>,
-    tail_wait: Option<Pin<Box<Sleep>>>,
-    tail_left: usize,
+    /// Answers for windows of the map until the connection has consumed them; `None` where the kernel does.
+    sender: Option<Arc<Sender>>,
 }
 
 /// Resident bytes of a file.
@@ -83,14 +66,15 @@ struct Load {
 }
 
 impl Stream {
-    /// The bytes that `plan` names, of `view` and its outboard.
-    pub(crate) fn new(view: BlobView, pool: IoPool, plan: Plan, tail: Tail) -> Self {
+    /// The bytes that `plan` names, of `view` and its outboard. `sending` is the connection's, if it reads the bytes in
+    /// user space (TLS).
+    pub(crate) fn new(view: BlobView, pool: IoPool, plan: Plan, sending: Option<&Sending>) -> Self {
         let remaining = plan.total_bytes();
         let first_byte = ByteRange::new(0, 1).filter(|_| view.size().0 > 0);
         let is_mapped = view.file().is_some() && first_byte.is_some_and(|byte| view.slice(byte).is_some());
         Self {
             window_bytes: if is_mapped { MAPPED_WINDOW_BYTES } else { READ_WINDOW_BYTES },
-            inflight: (is_mapped && tail == Tail::HoldBack).then(Arc::default),
+            sender: sending.filter(|_| is_mapped).map(|sending| sending.begin(&view)),
             view,
             pool,
             plan,
@@ -100,8 +84,6 @@ impl Stream {
             tree: Window::default(),
             loading: None,
             ahead: None,
-            tail_wait: None,
-            tail_left: 0,
         }
     }
 
@@ -128,15 +110,16 @@ impl Stream {
                         ready!(self.poll_fill(cx, source, range.start(), horizon))?;
                         continue;
                     };
-                    let bytes = self.before_the_tail(bytes);
                     let rest = ByteRange::new(range.start() + bytes.len() as u64, range.end());
                     (bytes, rest.map(|range| Piece::Span { source, range, horizon }))
                 }
             };
-            let bytes = ready!(self.poll_release(cx, bytes))?;
             self.piece = rest;
             self.remaining -= bytes.len() as u64;
-            return Poll::Ready(Ok(bytes));
+            return Poll::Ready(Ok(match &self.sender {
+                Some(sender) => sender.track(bytes),
+                None => bytes,
+            }));
         }
     }
 
@@ -145,35 +128,6 @@ impl Stream {
             Source::Data => &mut self.data,
             Source::Tree => &mut self.tree,
         }
-    }
-
-    /// Cuts bytes that reach the body's end so that a short tail is left, if the end is to be held back.
-    fn before_the_tail(&self, mut bytes: Bytes) -> Bytes {
-        if self.inflight.is_some() && bytes.len() as u64 == self.remaining && self.remaining > TAIL_BYTES {
-            bytes.truncate(bytes.len().saturating_sub(usize::try_from(TAIL_BYTES).unwrap_or(usize::MAX)));
-        }
-        bytes
-    }
-
-    /// Lets bytes go: at once, or, if they are the last and must be held back, when all before them were consumed.
-    fn poll_release(&mut self, cx: &mut Context<'_>, bytes: Bytes) -> Poll<Result<Bytes, BodyError>> {
-        let Some(inflight) = &self.inflight else { return Poll::Ready(Ok(bytes)) };
-        if bytes.len() as u64 != self.remaining {
-            return Poll::Ready(Ok(inflight.track(bytes)));
-        }
-        if inflight.poll_empty(cx).is_pending() {
-            let left = inflight.count();
-            let wait = self.tail_wait.get_or_insert_with(|| Box::pin(sleep(TAIL_WAIT)));
-            if self.tail_left != left {
-                self.tail_left = left;
-                wait.as_mut().reset(Instant::now() + TAIL_WAIT);
-            }
-            ready!(wait.as_mut().poll(cx));
-            return Poll::Ready(Err(BodyError::Stalled));
-        }
-        // Resident a moment ago; should it vanish now, the copy gets zeros and the blob is poisoned before it returns.
-        let copy = Bytes::copy_from_slice(&bytes);
-        Poll::Ready(if self.view.is_poisoned() { Err(BodyError::Unreadable) } else { Ok(copy) })
     }
 
     /// Makes the window that begins at `start` resident.

@@ -10,6 +10,7 @@ use crate::admit::{Admission, Lane};
 use crate::config::{Limits, Network};
 use crate::deadline::{Counted, Pace, Progress};
 use crate::drain::{Drain, Inside, Stage};
+use crate::sending::Sending;
 use arc_swap::ArcSwap;
 use penstock_core::reply::Problem;
 use std::io;
@@ -168,7 +169,9 @@ async fn admitted<H: Handler>(
     };
     let progress = Arc::new(Progress::default());
     let secure = matches!(door, Door::Https) || (matches!(door, Door::Admin) && gate.tls.is_some());
-    let conn = |protocol, wire| ConnInfo { peer: Some(client), local, door, wire, protocol, worker };
+    let sending = Sending::default();
+    let counted = Counted::new(stream, Arc::clone(&progress), sending.clone());
+    let conn = |protocol, wire| ConnInfo { peer: Some(client), local, door, wire, protocol, worker, sending };
     let ride = |conn| Ride {
         handler: Arc::clone(&gate.handler),
         conn: Arc::new(conn),
@@ -179,7 +182,6 @@ async fn admitted<H: Handler>(
         stage: gate.drain.watch(),
         uploads: uploads(gate.plane),
     };
-    let counted = Counted::new(stream, Arc::clone(&progress));
     match gate.tls.as_ref().filter(|_| secure) {
         None => Ok(drive(counted, ride(conn(Protocol::Http1, Wire::Plain))).await),
         Some(tls) => {
@@ -224,7 +226,9 @@ async fn local_connection<H: Handler>(gate: Arc<Gate<H>>, stream: UnixStream, in
             wire: Wire::Local,
             protocol: Protocol::Http1,
             worker: 0,
+            sending: Sending::default(),
         };
+        let sending = conn.sending.clone();
         let ride = Ride {
             handler: Arc::clone(&gate.handler),
             conn: Arc::new(conn),
@@ -235,7 +239,7 @@ async fn local_connection<H: Handler>(gate: Arc<Gate<H>>, stream: UnixStream, in
             stage: gate.drain.watch(),
             uploads: uploads(gate.plane),
         };
-        log_end(Door::AdminSocket, &drive(Counted::new(stream, progress), ride).await);
+        log_end(Door::AdminSocket, &drive(Counted::new(stream, progress, sending), ride).await);
     }
     drop(inside);
 }

@@ -2,6 +2,7 @@
 //!
 //! It must not touch a socket: listeners make a `ConnInfo`, handlers read it.
 
+use crate::sending::Sending;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
@@ -82,6 +83,8 @@ pub struct ConnInfo {
     pub protocol: Protocol,
     /// The worker (0-based) that owns the connection.
     pub worker: usize,
+    /// What it is sending from maps; its socket asks before each write whether that is still sound.
+    pub sending: Sending,
 }
 
 /// Somebody who answers requests: the data plane's pipeline, the admin service, or a test.

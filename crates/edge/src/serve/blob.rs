@@ -1,7 +1,7 @@
 //! Blobs, their outboards and their verified streams.
 
 use super::Server;
-use crate::body::{Body, Plan, Stream, Tail};
+use crate::body::{Body, Plan, Stream};
 use crate::digest::{repr_digest, wants_sha256};
 use crate::listen::{ConnInfo, Wire};
 use crate::outcome::Pen;
@@ -149,11 +149,11 @@ impl Server {
     }
 
     fn body(&self, view: BlobView, plan: Plan, conn: &ConnInfo) -> Body {
-        let tail = match conn.wire {
-            Wire::Tls => Tail::HoldBack,
-            Wire::Plain | Wire::Local => Tail::Send,
+        let sending = match conn.wire {
+            Wire::Tls => Some(&conn.sending),
+            Wire::Plain | Wire::Local => None,
         };
-        Body::stream(Stream::new(view, self.shelf.pool().clone(), plan, tail))
+        Body::stream(Stream::new(view, self.shelf.pool().clone(), plan, sending))
     }
 }
 

@@ -91,8 +91,20 @@ mod tests {
         let mut keys: Vec<&String> = value.as_object().expect("an object").keys().collect();
         keys.sort();
         let contract = [
-            "admin_token_file", "admin_url", "ca_cert", "channel", "config", "data_dir", "http_url", "https_url", "pid",
-            "product", "publisher_key", "token_file", "trust", "versions",
+            "admin_token_file",
+            "admin_url",
+            "ca_cert",
+            "channel",
+            "config",
+            "data_dir",
+            "http_url",
+            "https_url",
+            "pid",
+            "product",
+            "publisher_key",
+            "token_file",
+            "trust",
+            "versions",
         ];
         assert_eq!(keys, contract);
         withdraw(dir.path()).expect("removed");

@@ -30,7 +30,10 @@ impl Ports {
             None => Ok(Self { https: 8443, admin: 8444, http: 8080 }),
             Some(0) => Ok(Self { https: 0, admin: 0, http: 0 }),
             Some(port) => {
-                let after = |step| port.checked_add(step).ok_or_else(|| Failure::usage("--port takes three ports in a row, up to 65535"));
+                let after = |step| {
+                    port.checked_add(step)
+                        .ok_or_else(|| Failure::usage("--port takes three ports in a row, up to 65535"))
+                };
                 Ok(Self { https: port, admin: after(1)?, http: after(2)? })
             }
         }

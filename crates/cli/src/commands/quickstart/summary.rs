@@ -64,7 +64,10 @@ impl Summary {
             time(seconds(self.seconds)),
         ));
         if ends {
-            text.push_str(&format!("\nRun it again without --once to serve: penstock quickstart --dir {}\n", layout.root().display()));
+            text.push_str(&format!(
+                "\nRun it again without --once to serve: penstock quickstart --dir {}\n",
+                layout.root().display()
+            ));
         } else {
             text.push_str(&self.next(layout));
         }
@@ -86,7 +89,6 @@ impl Summary {
             install.display(),
             install.display(),
             self.quickstart.channel,
-
         )
     }
 }

@@ -1,0 +1,9 @@
+//! The serve side of the edge over real sockets, against a real store in a temporary directory.
+
+mod admin;
+mod blobs;
+mod damage;
+mod outcomes;
+mod products;
+mod rig;
+mod verified;
