@@ -17,6 +17,14 @@ pub const REQUESTS: &str = "penstock_edge_requests_total";
 pub const DOOR_REQUESTS: &str = "penstock_edge_door_requests_total";
 /// How requests ended, by `end`.
 pub const REQUEST_ENDS: &str = "penstock_edge_request_ends_total";
+/// Connections accepted, by `door`.
+pub const CONNECTIONS_ACCEPTED: &str = "penstock_edge_connections_accepted_total";
+/// Connections open, by `door`.
+pub const CONNECTIONS_OPEN: &str = "penstock_edge_connections_open";
+/// Connections that ended before they could ask anything, by `reason`.
+pub const CONNECTIONS_REJECTED: &str = "penstock_edge_connections_rejected_total";
+/// Connections that a deadline or a drain cut, by `reason`.
+pub const CONNECTIONS_CUT: &str = "penstock_edge_connections_cut_total";
 /// Problems answered, by `code`.
 pub const PROBLEMS: &str = "penstock_edge_problems_total";
 /// Body bytes handed to connections, by `route`.
@@ -79,6 +87,10 @@ fn describe() {
     describe_counter!(REQUESTS, "Requests answered, by route and status; status 0: the peer left before an answer");
     describe_counter!(DOOR_REQUESTS, "Requests, by door and HTTP version");
     describe_counter!(REQUEST_ENDS, "How requests ended: complete, cut (by us), gone (the peer)");
+    describe_counter!(CONNECTIONS_ACCEPTED, "Connections accepted, by door");
+    describe_gauge!(CONNECTIONS_OPEN, "Connections open, by door");
+    describe_counter!(CONNECTIONS_REJECTED, "Connections that ended before they could ask anything, by reason");
+    describe_counter!(CONNECTIONS_CUT, "Connections that a deadline or a drain cut, by reason");
     describe_counter!(PROBLEMS, "Problem documents answered, by code");
     describe_counter!(SENT_BYTES, Unit::Bytes, "Body bytes handed to connections, by route");
     describe_histogram!(HEAD_SECONDS, Unit::Seconds, "From a request's head to its response's head");

@@ -304,6 +304,12 @@ impl Session {
                 continue;
             };
             let wanted = pending.item.range.start() + pending.prefix.len() as u64;
+            if wanted < running.cursor {
+                // What came before was discarded meanwhile, because its edge lied: the item is asked for again.
+                running.items.pop_front();
+                self.queue.push_front(item_id);
+                continue;
+            }
             let gap = usize::try_from(wanted.saturating_sub(running.cursor)).unwrap_or(usize::MAX).min(bytes.len());
             bytes = &bytes[gap..];
             running.cursor += gap as u64;

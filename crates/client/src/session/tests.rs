@@ -108,6 +108,43 @@ fn each_bad_answer_is_known_for_what_it_is() {
     }
 }
 
+/// Found by fuzzing: the rest of an item was being fetched from a second edge when the first one, which had sent its
+/// beginning, was caught lying about another item. The session took the rest for the beginning and waited for ever.
+#[test]
+fn an_item_whose_beginning_is_discarded_during_its_resume_is_asked_for_again() {
+    let limits = SessionLimits { parallel: 2, ..SessionLimits::default() };
+    let mut session = Session::new(2, limits, 1);
+    let other = Item { id: ItemId(9), blob: BlobId::of(b"other"), range: ByteRange::new(0, 50).expect("not empty") };
+    session.want(items(&[100]).into_iter().chain([other]));
+    let bytes = blob_bytes(100);
+    let begun = start(&mut session, Millis(0));
+    session.on_head(begun.id, &good_head(begun.range), Millis(1));
+    session.on_bytes(begun.id, &bytes[..40], Millis(2));
+    let lie = loop {
+        let request = start(&mut session, Millis(3));
+        if request.blob == other.blob && request.edge == begun.edge {
+            break request;
+        }
+        // The liar must be the edge that began the first item.
+        session.on_failure(request.id, Failure::Broken, Millis(3));
+    };
+    session.on_failure(begun.id, Failure::Broken, Millis(4));
+    let resumed = start(&mut session, Millis(300));
+    assert_ne!(resumed.edge, begun.edge);
+    assert_eq!(resumed.range.start(), 40);
+    session.on_head(resumed.id, &good_head(resumed.range), Millis(301));
+    session.on_head(lie.id, &good_head(lie.range), Millis(301));
+    let wrong = session.on_bytes(lie.id, &[7; 50], Millis(302));
+    session.on_verdict(wrong[0].item, Verdict::Bad, Millis(302));
+    assert_eq!(session.dropped().map(|(edge, _)| edge).collect::<Vec<_>>(), [begun.edge]);
+    assert!(session.on_bytes(resumed.id, &bytes[40..], Millis(303)).is_empty());
+    let again: Vec<RangeRequest> = (0..2).map(|_| start(&mut session, Millis(304))).collect();
+    let again = again.iter().find(|request| request.blob != other.blob).expect("the item is asked for again");
+    assert_eq!((again.range.start(), again.range.end()), (0, 100));
+    session.on_head(again.id, &good_head(again.range), Millis(305));
+    assert_eq!(session.on_bytes(again.id, &bytes, Millis(306))[0].bytes, bytes);
+}
+
 #[test]
 fn retry_after_is_obeyed_and_a_stall_is_cancelled() {
     let mut session = Session::new(1, SessionLimits { stall_ms: 1000, ..SessionLimits::default() }, 1);

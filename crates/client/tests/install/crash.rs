@@ -91,7 +91,7 @@ fn instants() -> impl Iterator<Item = u64> {
     let mut at = 1;
     std::iter::from_fn(move || {
         let now = at;
-        at += 1 + at / 12;
+        at += 1 + at / 40;
         Some(now)
     })
 }

@@ -10,8 +10,10 @@ use crate::admit::{Admission, Lane};
 use crate::config::{Limits, Network};
 use crate::deadline::{Counted, Pace, Progress};
 use crate::drain::{Drain, Inside, Stage};
+use crate::metrics::{CONNECTIONS_ACCEPTED, CONNECTIONS_CUT, CONNECTIONS_OPEN, CONNECTIONS_REJECTED};
 use crate::sending::Sending;
 use arc_swap::ArcSwap;
+use metrics::{counter, gauge};
 use penstock_core::reply::Problem;
 use std::io;
 use std::net::SocketAddr;
@@ -125,6 +127,39 @@ enum Rejected {
     Options(#[source] io::Error),
 }
 
+impl Rejected {
+    /// The name used in metrics.
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::Peer => "peer",
+            Self::Handshakes => "handshakes",
+            Self::ProxyTime => "proxy_time",
+            Self::Proxy(_) => "proxy",
+            Self::HandshakeTime => "handshake_time",
+            Self::Handshake(_) => "handshake",
+            Self::Options(_) => "options",
+        }
+    }
+}
+
+/// Counts a connection while it lives.
+struct Counting(Door);
+
+impl Counting {
+    fn begin(door: Door) -> Self {
+        counter!(CONNECTIONS_ACCEPTED, "door" => door.name()).increment(1);
+        gauge!(CONNECTIONS_OPEN, "door" => door.name()).increment(1);
+        Self(door)
+    }
+}
+
+impl Drop for Counting {
+    fn drop(&mut self) {
+        gauge!(CONNECTIONS_OPEN, "door" => self.0.name()).decrement(1);
+    }
+}
+
 async fn connection<H: Handler>(
     gate: Arc<Gate<H>>,
     stream: TcpStream,
@@ -133,11 +168,15 @@ async fn connection<H: Handler>(
     worker: usize,
     inside: Inside,
 ) {
-    let ended = admitted(&gate, stream, peer, door, worker).await;
-    match ended {
-        Ok(end) => log_end(door, &end),
-        Err(rejected) => debug!(door = door.name(), error = &rejected as &dyn std::error::Error, "connection rejected"),
+    let counting = Counting::begin(door);
+    match admitted(&gate, stream, peer, door, worker).await {
+        Ok(end) => note_end(door, &end),
+        Err(rejected) => {
+            counter!(CONNECTIONS_REJECTED, "reason" => rejected.name()).increment(1);
+            debug!(door = door.name(), error = &rejected as &dyn std::error::Error, "connection rejected");
+        }
     }
+    drop(counting);
     drop(inside);
 }
 
@@ -206,16 +245,23 @@ async fn handshake<H: Handler>(
     timeout(time, accepting).await.map_err(|_| Rejected::HandshakeTime)?.map_err(Rejected::Handshake)
 }
 
-fn log_end(door: Door, end: &End) {
+fn note_end(door: Door, end: &End) {
     match end {
         End::Closed => debug!(door = door.name(), "connection closed"),
         End::Failed(error) => debug!(door = door.name(), %error, "connection failed"),
-        End::Expired(expiry) => debug!(door = door.name(), deadline = expiry.name(), "connection cut"),
-        End::CutByDrain => debug!(door = door.name(), "connection cut by the drain"),
+        End::Expired(expiry) => {
+            counter!(CONNECTIONS_CUT, "reason" => expiry.name()).increment(1);
+            debug!(door = door.name(), deadline = expiry.name(), "connection cut");
+        }
+        End::CutByDrain => {
+            counter!(CONNECTIONS_CUT, "reason" => "drain").increment(1);
+            debug!(door = door.name(), "connection cut by the drain");
+        }
     }
 }
 
 async fn local_connection<H: Handler>(gate: Arc<Gate<H>>, stream: UnixStream, inside: Inside) {
+    let counting = Counting::begin(Door::AdminSocket);
     let limits = gate.limits.load_full();
     if let Some((total, _place)) = gate.admission.connection(limits.admin_connections_max) {
         let progress = Arc::new(Progress::default());
@@ -239,7 +285,7 @@ async fn local_connection<H: Handler>(gate: Arc<Gate<H>>, stream: UnixStream, in
             stage: gate.drain.watch(),
             uploads: uploads(gate.plane),
         };
-        log_end(Door::AdminSocket, &drive(Counted::new(stream, progress, sending), ride).await);
+        note_end(Door::AdminSocket, &drive(Counted::new(stream, progress, sending), ride).await);
     }
     drop(inside);
 }

@@ -157,6 +157,7 @@ fn door_named(name: &str) -> Option<Door> {
     }
 }
 
+#[derive(Clone, Copy)]
 enum Sharing {
     Exclusive,
     AmongWorkers,

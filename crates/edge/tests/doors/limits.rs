@@ -174,6 +174,28 @@ async fn read_at(mut stream: TcpStream, path: &str, bytes: usize) -> std::io::Re
 }
 
 #[test]
+fn operators_see_who_was_cut_and_who_was_turned_away() {
+    let metrics = penstock_edge::metrics::install();
+    let dir = tempfile::tempdir().expect("a directory");
+    let rig = start(config(dir.path(), "[limits]\nheader_seconds = 1\nconnections_max = 1"));
+    clients(async {
+        let mut silent = plain(&rig).await;
+        let mut crowd = Vec::new();
+        for _ in 0..8 {
+            crowd.push(plain(&rig).await);
+        }
+        _ = silent.read(&mut [0; 16]).await;
+        for wanted in
+            ["_cut_total{reason=\"slow_head\"}", "_rejected_total{reason=\"connections\"}", "_open{door=\"http\"}"]
+        {
+            while !metrics.render().contains(&format!("penstock_edge_connections{wanted}")) {
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+}
+
+#[test]
 fn a_body_that_does_not_come_is_cut() {
     let dir = tempfile::tempdir().expect("a directory");
     let rig = start(config(dir.path(), "[limits]\nstall_seconds = 1"));
