@@ -89,7 +89,7 @@ fn reference(content: &[u8], range: Option<ByteRange>) -> (blake3::Hash, Vec<u8>
     let mut stream = (content.len() as u64).to_le_bytes().to_vec();
     let outboard = [stream.clone(), reference.data.clone()].concat();
     // Behind the end, bao-tree proves the size with the last chunk alone; we never send less than a group.
-    let last_group = (content.len() as u64).saturating_sub(1) / crate::limits::GROUP_BYTES * crate::limits::GROUP_BYTES;
+    let last_group = (content.len() as u64).saturating_sub(1) / GROUP_BYTES * GROUP_BYTES;
     let bytes = range.map_or(0..u64::MAX, |range| range.start().min(last_group)..range.end());
     let ranges = round_up_to_chunks_groups(round_up_to_chunks(&ByteRanges::from(bytes)), BLOCK);
     encode_ranges_validated(content, &reference, &ranges, &mut stream).expect("memory does not fail");
@@ -122,7 +122,7 @@ fn interesting_sizes_agree_with_the_reference() {
 fn a_large_outboard_is_laid_out_across_several_turns() {
     // Three times the largest subtree that is turned around in memory, and a bit; the pairs stand in for themselves.
     let groups = 3 * 16_384 + 5;
-    let size = BlobSize(groups * crate::limits::GROUP_BYTES - 7);
+    let size = BlobSize(groups * GROUP_BYTES - 7);
     let mut post = vec![0; usize::try_from((groups - 1) * PAIR_BYTES).expect("fits")];
     let mut expected = size.0.to_le_bytes().to_vec();
     // Each pair holds its own pre-order number; a plain recursion says where post-order puts it.
