@@ -3,21 +3,21 @@
 //! An edge serves blobs and nothing else. It must not know control or SQL, and it never opens a blob
 //! without a `Grant`. The walk of a request is in `crates/README.md`.
 
-pub mod config;
-pub mod listen;
-pub mod admit;
-pub mod deadline;
-pub mod drain;
-pub mod node;
-pub mod reload;
-pub mod supervise;
 pub mod admin;
+pub mod admit;
 pub mod body;
 pub mod catalog;
-pub mod metrics;
-pub mod outcome;
-pub mod serve;
+pub mod config;
+pub mod deadline;
 mod digest;
+pub mod drain;
+pub mod listen;
+pub mod metrics;
+pub mod node;
+pub mod outcome;
+pub mod reload;
 mod reply;
 pub mod sending;
+pub mod serve;
 mod shelf;
+pub mod supervise;

@@ -1,4 +1,5 @@
-//! Measures what an import costs: hash and outboard on one core, and the whole import beside a plain write with fsync.
+//! Measures what an import costs: hash and outboard on one core, the whole import beside a plain write with fsync, a
+//! batch beside single imports; and how long a start with 100,000 blobs takes.
 //!
 //! `cargo run --release -p penstock-store --example import_speed [DIR [MIB]]`. Prints medians of five interleaved runs.
 #![expect(clippy::print_stdout, reason = "an example that prints its measurements")]
@@ -37,7 +38,24 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("hash and outboard          {hash:.2} GB/s");
     println!("plain write with fsync     {plain:.2} GB/s");
     println!("import, synced and sealed  {import:.2} GB/s, {:.2} of plain", import / plain);
-    batches(&store)
+    batches(&store)?;
+    start(&dir.path().join("many"))
+}
+
+/// A start with 100,000 sealed files, whose content a start does not look at.
+fn start(dir: &Path) -> Result<(), Box<dyn Error>> {
+    drop(Store::open(dir, StoreOptions::default())?);
+    for number in 0..100_000_u64 {
+        let name = blake3::hash(&number.to_le_bytes()).to_string();
+        std::fs::File::create(dir.join(&name[..2]).join(name))?;
+    }
+    let took = seconds(|| {
+        let blobs = Store::open(dir, StoreOptions::default())?.list().len();
+        println!("blobs in the store         {blobs}");
+        Ok(())
+    })?;
+    println!("start                      {:.0} ms", took * 1e3);
+    Ok(())
 }
 
 /// Imports of small blobs one by one and in a batch: what shared syncs buy.

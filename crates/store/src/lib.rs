@@ -43,6 +43,7 @@ mod quarantine;
 mod scrub;
 mod sigbus;
 mod store;
+mod temp;
 mod view;
 
 pub use error::{Damage, DiskError, ImportError, OpenError, ViewError};

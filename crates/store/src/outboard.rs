@@ -13,10 +13,10 @@ use penstock_core::blob::{BlobId, BlobSize, ByteRange};
 use penstock_core::tree::{Outboard, OutboardBuilder, Shape};
 
 use crate::error::{Damage, DiskError, ViewError};
-use crate::import::TempOutboard;
 use crate::map::GuardedMap;
 use crate::options::Reading;
 use crate::store::Shared;
+use crate::temp::TempOutboard;
 use crate::view::{BlobView, IN_MEMORY_BYTES, read_exact};
 
 /// Bytes read from a blob at once while it is hashed.

@@ -17,9 +17,8 @@ pub struct Tool {
 }
 
 /// Everything that the checks drive.
-pub const TOOLS: [Tool; 10] = [
+pub const TOOLS: [Tool; 9] = [
     Tool { program: "g++", package: "g++" },
-    Tool { program: "cmake", package: "cmake" },
     Tool { program: "curl", package: "curl" },
     Tool { program: "wget", package: "wget" },
     Tool { program: "aria2c", package: "aria2" },

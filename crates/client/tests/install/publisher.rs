@@ -158,7 +158,11 @@ impl Publisher {
         Published { root, manifest, manifest_bytes }
     }
     /// A signed offer of a release; `change` may spoil the head before it is signed.
-    pub(crate) fn offer(&mut self, published: &Published, change: impl FnOnce(&mut Head, &mut Delegation)) -> ChannelAnswer {
+    pub(crate) fn offer(
+        &mut self,
+        published: &Published,
+        change: impl FnOnce(&mut Head, &mut Delegation),
+    ) -> ChannelAnswer {
         self.sequence += 1;
         let channel = ChannelName::new("stable").expect("name");
         let mut delegation = Delegation {

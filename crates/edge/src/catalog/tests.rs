@@ -1,3 +1,5 @@
+//! Tests of the catalogue: every change, every lookup.
+
 use super::*;
 use penstock_core::catalog::BlobMember;
 use penstock_core::entitle::{Verdict, decide_blob};

@@ -12,23 +12,33 @@ use std::time::Instant;
 const TEXTS: [&str; 6] = ["https_url", "http_url", "admin_url", "trust", "product", "channel"];
 const PLACES: [&str; 6] = ["ca_cert", "token_file", "admin_token_file", "publisher_key", "data_dir", "config"];
 
-/// Runs it once and holds its summary against the contract.
+/// Runs it once, holds its summary against the contract, and asks `verify` whether the install is intact.
 ///
 /// # Errors
 /// When it fails, or the summary lacks something.
 pub fn check(context: &Context) -> Result<Tally> {
     let dir = step_dir(context, "quickstart")?;
+    let home = dir.join("home");
     let start = Instant::now();
-    let said = shell::stream(
-        Command::new(context.penstock()).args(["quickstart", "--once", "--port", "0", "--dir"]).arg(dir.join("home")),
-    )?;
-    ensure!(said.success, "quickstart --once ended with code {:?}", said.code);
+    let mut command = Command::new(context.penstock());
+    let text = shell::stdout_of(command.args(["quickstart", "--once", "--json", "--port", "0", "--dir"]).arg(&home))?;
     let took = start.elapsed().as_secs_f64();
-    let text =
-        std::fs::read_to_string(dir.join("home").join("quickstart.json")).context("there is no quickstart.json")?;
-    check_summary(&serde_json::from_str(&text)?)?;
+    let summary: Value = serde_json::from_str(&text).context("quickstart --json prints one JSON document")?;
+    check_summary(&summary)?;
+    ensure!(summary.get("verified") == Some(&Value::Bool(true)), "quickstart does not say that it verified every byte");
+    shell::must(Command::new(context.penstock()).arg("verify").arg(home.join("install")))?;
     std::fs::remove_dir_all(&dir)?;
-    Ok(Tally::one().note(format!("quickstart --once took {took:.1} s")))
+    Ok(Tally { passed: 2, ..Tally::default() }
+        .note(format!("quickstart --once took {took:.1} s; {}", figures(&summary))))
+}
+
+/// Megabytes fetched by the install and by the update.
+fn figures(summary: &Value) -> String {
+    let fetched = |step: &str| {
+        let bytes = summary.get(step).and_then(|report| report.get("downloaded_bytes")).and_then(Value::as_f64);
+        bytes.map_or_else(|| "?".to_owned(), |bytes| format!("{:.1}", bytes / 1e6))
+    };
+    format!("install fetched {} MB, update {} MB", fetched("install"), fetched("update"))
 }
 
 fn check_summary(summary: &Value) -> Result<()> {
