@@ -20,7 +20,7 @@ fn truncate(path: &Path, len: u64) {
 fn truncation_under_load() {
     for (over, reading) in [(Over::Plain, Reading::Map), (Over::Tls, Reading::Map), (Over::Tls, Reading::Pread)] {
         let rig = Rig::with(over, reading, PlainTokens::Refuse);
-        let whole = content(64 << 20);
+        let whole = content(32 << 20);
         let blob = rig.put_open(&whole);
         let path = format!("/v1/blobs/{blob}");
         let mut sockets: Vec<_> = (0..8)

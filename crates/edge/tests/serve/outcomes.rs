@@ -44,7 +44,7 @@ fn each_request_has_one() {
 fn a_peer_that_leaves_has_one_too() {
     for over in [Over::Plain, Over::Tls] {
         let rig = Rig::with(over, Reading::Map, PlainTokens::Refuse);
-        let blob = rig.put_open(&content(64 << 20));
+        let blob = rig.put_open(&content(32 << 20));
         let mut socket = rig.connect();
         send(&mut socket, "GET", &format!("/v1/blobs/{blob}"), &[]);
         assert_eq!(read_head(&mut socket).expect("a head").status, 200);
