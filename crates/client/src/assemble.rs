@@ -6,7 +6,7 @@
 use crate::drive::{Checker, Network, Sink};
 use crate::error::{DiskError, PullError};
 use crate::layout;
-use crate::plan::{Have, Plan, RowAction, Scene, frame_range};
+use crate::plan::{Frame, Group, Have, Plan, RowAction, Scene, Want};
 use crate::platform::{Root, read_at};
 use crate::pool;
 use crate::progress::{Phase, Progress};
@@ -14,7 +14,6 @@ use crate::session::{DropReason, Item, ItemId, Verdict};
 use crate::stage::Staging;
 use penstock_core::blob::ChunkId;
 use penstock_frames::frame::FrameDecoder;
-use penstock_frames::part::ChunkPart;
 use std::fs::File;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -231,37 +230,21 @@ impl Assembler<'_> {
     ) -> Result<(), PullError> {
         let target = self.scene.target;
         self.progress.begin(Phase::Fetch, plan.preflight.payload_bytes);
-        for part in self.parts(plan, rows) {
-            let chunks = target.load(part, self.scene.shelf)?;
-            let frames = plan.frames_to_fetch(target, part, &chunks, rows);
-            if frames.is_empty() {
-                continue;
-            }
+        plan.each_group(target, self.scene.shelf, rows, |group| {
             let network = network.as_deref_mut().ok_or(PullError::NoEdges)?;
-            let mut wants: Vec<Want> = target
-                .visit(part, &chunks)
-                .filter(|visit| rows.contains(&visit.row) && plan.fetch.has(visit.ordinal))
-                .map(|visit| Want {
-                    frame: visit.chunk.frame,
-                    row: visit.row,
-                    offset: visit.offset,
-                    at: visit.chunk.at,
-                    bytes: visit.chunk.bytes,
-                    id: visit.chunk.id,
-                    ordinal: visit.ordinal,
-                })
-                .collect();
-            wants.sort_unstable_by_key(|want| (want.frame, want.row, want.offset));
-            let sink = FrameSink { chunks: &chunks, wants: &wants, staging: self.staging, progress: self.progress };
-            let item = |frame: &u32| {
-                let (blob, range) = frame_range(&chunks, &chunks.frames[*frame as usize]);
-                Item { id: ItemId(*frame), blob, range }
-            };
-            network.fetch(frames.iter().map(item).collect(), &sink, self.progress)?;
-            done.written_bytes += wants.iter().map(|want| u64::from(want.bytes)).sum::<u64>();
-            for want in &wants {
-                plan.fetch.clear(want.ordinal);
-                plan.done.set(want.ordinal);
+            let sink = FrameSink { group, staging: self.staging, progress: self.progress };
+            let item = |(id, frame): (u32, &Frame)| Item { id: ItemId(id), blob: frame.blob, range: frame.range };
+            network.fetch((0..).zip(&group.frames).map(item).collect(), &sink, self.progress)?;
+            done.written_bytes += group.wants.iter().map(|want| u64::from(want.bytes)).sum::<u64>();
+            Ok(())
+        })?;
+        for row in &target.rows()[rows.clone()] {
+            let first = row.first_chunk as usize;
+            for ordinal in
+                (first..first + row.chunks as usize).filter(|ordinal| plan.fetch.has(*ordinal)).collect::<Vec<_>>()
+            {
+                plan.fetch.clear(ordinal);
+                plan.done.set(ordinal);
             }
         }
         Ok(())
@@ -323,20 +306,8 @@ impl Source<'_> {
     }
 }
 
-/// A chunk that a frame must yield.
-struct Want {
-    frame: u32,
-    row: usize,
-    offset: u64,
-    at: u32,
-    bytes: u32,
-    id: ChunkId,
-    ordinal: usize,
-}
-
 struct FrameSink<'a> {
-    chunks: &'a ChunkPart,
-    wants: &'a [Want],
+    group: &'a Group,
     staging: &'a Staging<'a>,
     progress: &'a dyn Progress,
 }
@@ -346,14 +317,15 @@ impl Sink for FrameSink<'_> {
         let mut decoder = FrameDecoder::default();
         let mut content = Vec::new();
         Box::new(move |item, stored| {
-            let frame = &self.chunks.frames[item.0 as usize];
+            let frame = &self.group.frames[item.0 as usize];
             content.clear();
             if let Err(error) = decoder.decode(frame.kind, stored, frame.content_bytes, &[], &mut content) {
                 tracing::debug!(%error, reason = %DropReason::WrongBytes, "a frame cannot be decoded");
                 return Ok(Verdict::Bad);
             }
-            let from = self.wants.partition_point(|want| want.frame < item.0);
-            let wants = || self.wants[from..].iter().take_while(|want| want.frame == item.0);
+            let all = &self.group.wants;
+            let from = all.partition_point(|want| want.frame < item.0);
+            let wants = || all[from..].iter().take_while(|want| want.frame == item.0);
             let piece = |want: &Want| &content[want.at as usize..want.at as usize + want.bytes as usize];
             let mut last: Option<(ChunkId, u32)> = None;
             for want in wants() {

@@ -197,6 +197,11 @@ impl Listing {
         let to = self.rows.partition_point(|row| row.first_chunk < end);
         from..to.max(from)
     }
+    /// Numbers of a part's chunks.
+    pub(crate) fn chunks_of_part(&self, part: usize) -> std::ops::Range<usize> {
+        let first = self.parts[part].first_chunk as usize;
+        first..first + self.parts[part].part.items as usize
+    }
     /// The chunks of a part with the files they belong to, in order.
     pub(crate) fn visit<'a>(&'a self, part: usize, chunks: &'a ChunkPart) -> impl Iterator<Item = Visit<'a>> + 'a {
         let start = &self.parts[part];

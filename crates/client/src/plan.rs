@@ -2,10 +2,11 @@
 //! only) and at manifest parts; changes nothing. "Repair" and "resume" are the same plan with other
 //! knowledge of what is on disk.
 
+mod groups;
 mod rows;
 mod sources;
 
-pub(crate) use sources::frame_range;
+pub(crate) use groups::{Frame, Group, Want};
 
 use crate::bits::Bits;
 use crate::error::PullError;

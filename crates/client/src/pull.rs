@@ -16,7 +16,7 @@ use crate::scan::{Scan, scan};
 use crate::shelf::Shelf;
 use crate::stage::Resumed;
 use crate::state::{Release, State};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Installs or updates.
@@ -263,7 +263,9 @@ impl Scope<'_> {
         state.given_trust = self.request.trust.to_string();
         state.trust = self.found.trust.to_string();
         state.edges.clone_from(&self.request.edges);
-        state.ca_file.clone_from(&self.request.ca_file);
+        // Later commands may run elsewhere.
+        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        state.ca_file = self.request.ca_file.as_ref().map(absolute);
         if let Some((channel, memory)) = &self.found.seen {
             state.channel = Some(channel.clone());
             state.memory.insert(channel.clone(), memory.clone());

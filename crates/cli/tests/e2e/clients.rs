@@ -143,7 +143,7 @@ fn python_requests_streams_and_ranges() {
     let script = "import sys, requests\n\
         url, ca, out = sys.argv[1:4]\n\
         with requests.Session() as session:\n\
-        \x20   session.verify = ca\n\
+        \x20   session.trust_env, session.verify = False, ca\n\
         \x20   with session.get(url, stream=True, timeout=30) as answer:\n\
         \x20       answer.raise_for_status()\n\
         \x20       with open(out, 'wb') as file:\n\

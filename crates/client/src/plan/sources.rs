@@ -3,9 +3,6 @@
 use super::{Plan, RowAction, Scene};
 use crate::error::PullError;
 use crate::index::{ChunkIndex, INDEX_CHUNKS_MAX};
-use crate::session::coalesced;
-use penstock_core::blob::{BlobId, ByteRange};
-use penstock_frames::part::{ChunkPart, FrameLoc};
 
 /// What the chunks cost together.
 #[derive(Debug, Default)]
@@ -63,60 +60,20 @@ impl Plan {
                     self.fetch.set(visit.ordinal);
                 }
             }
-            // Batches fetch by themselves, so that a frame which two of them need comes twice.
-            for (_, range) in self.batches_of_part(scene, part).flat_map(|rows| self.ranges(scene, part, &chunks, rows))
-            {
-                sums.payload_bytes += range.len();
-                sums.requests += 1;
-            }
+        }
+        // Batches fetch by themselves, so that a frame which two of them need comes twice.
+        let mut start = 0;
+        for end in self.batch_ends.clone() {
+            self.each_group(target, scene.shelf, &(start..end), |group| {
+                for (_, range) in group.ranges() {
+                    sums.payload_bytes += range.len();
+                    sums.requests += 1;
+                }
+                Ok(())
+            })?;
+            start = end;
         }
         Ok(sums)
-    }
-    /// Frames of a part that hold chunks to be fetched for these rows, in the order of their packs.
-    pub(crate) fn frames_to_fetch(
-        &self,
-        target: &crate::listing::Listing,
-        part: usize,
-        chunks: &ChunkPart,
-        rows: &std::ops::Range<usize>,
-    ) -> Vec<u32> {
-        let mut frames: Vec<u32> = target
-            .visit(part, chunks)
-            .filter(|visit| rows.contains(&visit.row) && self.fetch.has(visit.ordinal))
-            .map(|visit| visit.chunk.frame)
-            .collect();
-        frames.sort_unstable_by_key(|frame| {
-            let loc = &chunks.frames[*frame as usize];
-            (loc.pack, loc.offset, *frame)
-        });
-        frames.dedup();
-        frames
-    }
-    /// Batches that have rows in a part.
-    pub(crate) fn batches_of_part(
-        &self,
-        scene: &Scene<'_>,
-        part: usize,
-    ) -> impl Iterator<Item = std::ops::Range<usize>> {
-        let rows = scene.target.rows_of_part(part);
-        let starts = std::iter::once(0).chain(self.batch_ends.iter().copied());
-        let batches: Vec<_> = starts
-            .zip(self.batch_ends.iter().copied())
-            .map(|(from, to)| from..to)
-            .filter(|batch| batch.start < rows.end && rows.start < batch.end)
-            .collect();
-        batches.into_iter()
-    }
-
-    fn ranges(
-        &self,
-        scene: &Scene<'_>,
-        part: usize,
-        chunks: &ChunkPart,
-        rows: std::ops::Range<usize>,
-    ) -> Vec<(BlobId, ByteRange)> {
-        let frames = self.frames_to_fetch(scene.target, part, chunks, &rows);
-        coalesced(frames.iter().map(|frame| frame_range(chunks, &chunks.frames[*frame as usize]))).collect()
     }
 
     fn parts_to_assemble(&self, scene: &Scene<'_>) -> Vec<usize> {
@@ -178,11 +135,4 @@ fn rows_there(scene: &Scene<'_>, have: &super::Have<'_>) -> Result<crate::bits::
         }
     }
     Ok(there)
-}
-
-/// Where a frame lies.
-pub(crate) fn frame_range(chunks: &ChunkPart, frame: &FrameLoc) -> (BlobId, ByteRange) {
-    let end = frame.offset + u64::from(frame.stored_bytes);
-    let range = ByteRange::new(frame.offset, end).expect("a checked part has no empty frame");
-    (chunks.packs[frame.pack as usize], range)
 }

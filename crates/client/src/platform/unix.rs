@@ -20,7 +20,16 @@ pub(crate) struct Root {
 /// Held while a client works on an install; the system lets go of it when the process ends.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    /// Closing would do, if no process were being forked just now with a copy of the descriptor.
+    fn drop(&mut self) {
+        if let Err(error) = rustix::fs::flock(&self.file, FlockOperation::Unlock) {
+            tracing::debug!(%error, "the lock ends with the process");
+        }
+    }
 }
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -36,7 +45,7 @@ impl Root {
     pub(crate) fn lock(&self, path: &str) -> Result<Option<Lock>, DiskError> {
         let file = self.create(path, false)?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Lock { _file: file })),
+            Ok(()) => Ok(Some(Lock { file })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(DiskError::new("lock", path, error.into())),
         }

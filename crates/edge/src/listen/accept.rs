@@ -286,7 +286,10 @@ async fn local_connection<H: Handler>(gate: Arc<Gate<H>>, stream: UnixStream, in
             uploads: uploads(gate.plane),
         };
         note_end(Door::AdminSocket, &drive(Counted::new(stream, progress, sending), ride).await);
+    } else {
+        counter!(CONNECTIONS_REJECTED, "reason" => Rejected::Connections.name()).increment(1);
     }
+    drop(counting);
     drop(inside);
 }
 
