@@ -10,7 +10,9 @@ use std::fmt::Debug;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
+use std::panic::resume_unwind;
 use std::path::Path;
+use std::thread::JoinHandle;
 
 /// What one entry of a directory is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +102,7 @@ pub struct RealDisk;
 impl Disk for RealDisk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn NewFile>> {
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o644).open(path)?;
-        Ok(Box::new(RealFile(file)))
+        Ok(Box::new(RealFile::new(file)))
     }
     fn open(&self, path: &Path) -> io::Result<File> {
         File::open(path)
@@ -142,20 +144,55 @@ impl Disk for RealDisk {
     }
 }
 
+/// A sync in the background begins whenever this much was written since the last one began: the disk writes while the
+/// rest is still being hashed, and the sync at the end finds little left. Smaller files never see a thread.
+const WRITE_BEHIND_BYTES: usize = 64 << 20;
+
 #[derive(Debug)]
-struct RealFile(File);
+struct RealFile {
+    file: File,
+    /// Bytes written since the last background sync began.
+    fresh_bytes: usize,
+    /// At most one for each file. Its error must not be lost: the system reports it once for both descriptors.
+    behind: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl RealFile {
+    const fn new(file: File) -> Self {
+        Self { file, fresh_bytes: 0, behind: None }
+    }
+
+    fn write_behind(&mut self) -> io::Result<()> {
+        if self.behind.as_ref().is_some_and(|behind| !behind.is_finished()) {
+            return Ok(());
+        }
+        self.join()?;
+        let file = self.file.try_clone()?;
+        // Without a thread the sync at the end does it all.
+        self.behind = std::thread::Builder::new().name("write-behind".into()).spawn(move || file.sync_data()).ok();
+        self.fresh_bytes = 0;
+        Ok(())
+    }
+
+    fn join(&mut self) -> io::Result<()> {
+        self.behind.take().map_or(Ok(()), |behind| behind.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    }
+}
 
 impl NewFile for RealFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.0.write_all(bytes)
+        self.file.write_all(bytes)?;
+        self.fresh_bytes += bytes.len();
+        if self.fresh_bytes < WRITE_BEHIND_BYTES { Ok(()) } else { self.write_behind() }
     }
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        self.0.read_exact_at(into, offset)
+        self.file.read_exact_at(into, offset)
     }
     fn make_read_only(&mut self) -> io::Result<()> {
-        self.0.set_permissions(std::fs::Permissions::from_mode(0o444))
+        self.file.set_permissions(std::fs::Permissions::from_mode(0o444))
     }
     fn sync(&mut self) -> io::Result<()> {
-        self.0.sync_all()
+        self.join()?;
+        self.file.sync_all()
     }
 }
