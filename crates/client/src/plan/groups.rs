@@ -27,7 +27,7 @@ pub(crate) struct Frame {
     pub(crate) kind: FrameKind,
     /// Bytes once decoded.
     pub(crate) content_bytes: u32,
-    order: (u32, u64),
+    order: (u32, u64, u32),
 }
 
 /// A chunk that a frame must yield, and where it goes.
@@ -55,7 +55,7 @@ pub(crate) struct Group {
     /// What they must yield, in the order of the frames.
     pub(crate) wants: Vec<Want>,
     packs: HashMap<BlobId, u32>,
-    known: HashMap<(u32, u64), u32>,
+    known: HashMap<(u32, u64, u32), u32>,
 }
 
 impl Plan {
@@ -100,16 +100,13 @@ impl Group {
         let blob = part.packs[loc.pack as usize];
         let count = u32::try_from(self.packs.len()).unwrap_or(u32::MAX);
         let pack = *self.packs.entry(blob).or_insert(count);
-        let order = (pack, loc.offset);
+        let order = (pack, loc.offset, loc.stored_bytes);
         let next = u32::try_from(self.frames.len()).unwrap_or(u32::MAX);
         let frame = *self.known.entry(order).or_insert(next);
         if frame == next {
             let end = loc.offset + u64::from(loc.stored_bytes);
             let range = ByteRange::new(loc.offset, end).expect("a checked part has no empty frame");
             self.frames.push(Frame { blob, range, kind: loc.kind, content_bytes: loc.content_bytes, order });
-        } else if let Some(known) = self.frames.get_mut(frame as usize) {
-            // Parts know a frame's length only as far as their own chunks reach into it.
-            known.content_bytes = known.content_bytes.max(loc.content_bytes);
         }
         frame
     }

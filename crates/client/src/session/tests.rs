@@ -1,5 +1,7 @@
 //! The session against scripted edges: examples for each fault, then a property over all of them.
 
+#![expect(clippy::cast_possible_truncation, reason = "test sizes are small")]
+
 use super::*;
 use proptest::prelude::*;
 

@@ -140,7 +140,7 @@ fn every_manifest_that_is_not_acceptable_leaves_the_install_untouched() {
     let entry = |wire: TreeWire| {
         move |publisher: &mut Publisher, root: &mut penstock_core::manifest::Root| {
             let count = wire.kinds.len();
-            let part = publisher.part(wire.encode_to_vec(), count);
+            let part = publisher.part(&wire.encode_to_vec(), count);
             let component = &mut root.components[0];
             component.tree = vec![part];
             component.chunks = Vec::new();

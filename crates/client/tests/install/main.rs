@@ -1,6 +1,8 @@
 //! The client against real sockets and disks: every promise of `pull`, `verify`, `repair` and
 //! `rollback`, with edges that lie and processes that are killed.
 
+#![expect(clippy::panic, reason = "helpers of tests, where clippy does not see that they are")]
+
 mod attacks;
 mod crash;
 mod edges;

@@ -1,6 +1,8 @@
 //! A tiny publisher: trees in memory become signed releases with parts and packs, so that the client
 //! is tested against the formats and not against `publish`.
 
+#![expect(clippy::cast_possible_truncation, reason = "test sizes are small")]
+
 use penstock_core::api::ChannelAnswer;
 use penstock_core::blob::{BlobId, ChunkId};
 use penstock_core::catalog::{Release, ReleaseState};
@@ -120,7 +122,7 @@ impl Publisher {
             }
         }
         self.close_pack();
-        let tree_part = self.part(wire.encode_to_vec(), paths.len());
+        let tree_part = self.part(&wire.encode_to_vec(), paths.len());
         let chunk_parts: Vec<PartRef> = chunks
             .chunks(self.part_chunks)
             .map(<[ChunkId]>::to_vec)
@@ -128,7 +130,7 @@ impl Publisher {
             .iter()
             .map(|list| {
                 let wire = self.chunk_wire(list);
-                self.part(wire.encode_to_vec(), list.len())
+                self.part(&wire.encode_to_vec(), list.len())
             })
             .collect();
         let root = Root {
@@ -213,8 +215,8 @@ impl Publisher {
             state: ReleaseState::Live,
         }
     }
-    pub(crate) fn part(&mut self, content: Vec<u8>, items: usize) -> PartRef {
-        let stored = zstd::bulk::compress(&content, 3).expect("zstd");
+    pub(crate) fn part(&mut self, content: &[u8], items: usize) -> PartRef {
+        let stored = zstd::bulk::compress(content, 3).expect("zstd");
         let blob = BlobId::of(&stored);
         let part = PartRef {
             blob,
