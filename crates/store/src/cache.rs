@@ -61,11 +61,24 @@ impl OpenViews {
     }
 
     pub(crate) fn remove(&self, blob: &BlobId) -> Option<BlobView> {
+        self.remove_if(blob, |_| true)
+    }
+
+    /// Removes the blob's view if it is the one that is meant.
+    pub(crate) fn remove_if(&self, blob: &BlobId, is_meant: impl FnOnce(&BlobView) -> bool) -> Option<BlobView> {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        if !is_meant(&inner.views.get(blob)?.view) {
+            return None;
+        }
         let entry = inner.views.remove(blob)?;
         inner.ring.retain(|kept| kept != blob);
         drop(inner);
         Some(entry.view)
+    }
+
+    /// Most views that stay open.
+    pub(crate) fn max(&self) -> usize {
+        self.max
     }
 
     #[cfg(test)]

@@ -15,13 +15,44 @@ use crate::layout::{Layout, Named, SHARDS};
 /// The blobs that may be served.
 #[derive(Debug, Default)]
 pub(crate) struct Catalog {
-    blobs: RwLock<HashMap<BlobId, BlobSize>>,
+    blobs: RwLock<Blobs>,
+}
+
+#[derive(Debug, Default)]
+struct Blobs {
+    sizes: HashMap<BlobId, BlobSize>,
+    /// The sum of `sizes`, kept so that a probe costs the same whatever the store holds.
+    bytes: u64,
+}
+
+impl Blobs {
+    fn insert(&mut self, blob: BlobId, size: BlobSize) {
+        self.bytes += size.0;
+        if let Some(before) = self.sizes.insert(blob, size) {
+            self.bytes -= before.0;
+        }
+    }
+
+    fn remove(&mut self, blob: &BlobId) -> Option<BlobSize> {
+        let size = self.sizes.remove(blob)?;
+        self.bytes -= size.0;
+        Some(size)
+    }
+}
+
+/// How much there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Totals {
+    /// Blobs that may be served.
+    pub blobs: usize,
+    /// The sum of their sizes; outboards are not in it.
+    pub bytes: u64,
 }
 
 impl Catalog {
     /// Lists the shards, makes those that are missing, and removes what a crash left over.
     pub(crate) fn rebuild(disk: &dyn Disk, layout: &Layout) -> Result<Self, DiskError> {
-        let mut blobs = HashMap::new();
+        let mut blobs = Blobs::default();
         let mut made = false;
         for dir in [layout.tmp(), layout.quarantine()].into_iter().chain((0..=u8::MAX).map(|byte| layout.shard(byte))) {
             made |= disk.create_dir(&dir).map_err(|error| DiskError::new("create", &dir, error))?;
@@ -33,12 +64,12 @@ impl Catalog {
         for byte in 0..=u8::MAX {
             read_shard(disk, layout, byte, &mut blobs)?;
         }
-        tracing::debug!(blobs = blobs.len(), shards = SHARDS, "the blob catalogue is rebuilt");
+        tracing::debug!(blobs = blobs.sizes.len(), shards = SHARDS, "the blob catalogue is rebuilt");
         Ok(Self { blobs: RwLock::new(blobs) })
     }
 
     pub(crate) fn get(&self, blob: &BlobId) -> Option<BlobSize> {
-        self.blobs.read().unwrap_or_else(PoisonError::into_inner).get(blob).copied()
+        self.blobs.read().unwrap_or_else(PoisonError::into_inner).sizes.get(blob).copied()
     }
 
     pub(crate) fn insert(&self, blob: BlobId, size: BlobSize) {
@@ -52,10 +83,15 @@ impl Catalog {
     /// All blobs, in the order of their names.
     pub(crate) fn list(&self) -> Vec<(BlobId, BlobSize)> {
         let blobs = self.blobs.read().unwrap_or_else(PoisonError::into_inner);
-        let mut list: Vec<_> = blobs.iter().map(|(blob, size)| (*blob, *size)).collect();
+        let mut list: Vec<_> = blobs.sizes.iter().map(|(blob, size)| (*blob, *size)).collect();
         drop(blobs);
         list.sort_unstable();
         list
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        let blobs = self.blobs.read().unwrap_or_else(PoisonError::into_inner);
+        Totals { blobs: blobs.sizes.len(), bytes: blobs.bytes }
     }
 }
 
@@ -75,12 +111,7 @@ fn remove_drafts(disk: &dyn Disk, layout: &Layout) -> Result<(), DiskError> {
     Ok(())
 }
 
-fn read_shard(
-    disk: &dyn Disk,
-    layout: &Layout,
-    byte: u8,
-    blobs: &mut HashMap<BlobId, BlobSize>,
-) -> Result<(), DiskError> {
+fn read_shard(disk: &dyn Disk, layout: &Layout, byte: u8, blobs: &mut Blobs) -> Result<(), DiskError> {
     let shard = layout.shard(byte);
     let mut beside = Vec::new();
     for entry in disk.list(&shard).map_err(|error| DiskError::new("list", &shard, error))? {
@@ -93,7 +124,7 @@ fn read_shard(
         }
     }
     for (blob, name) in beside {
-        if !blobs.contains_key(&blob) {
+        if !blobs.sizes.contains_key(&blob) {
             let path = shard.join(name);
             match disk.remove(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -104,4 +135,22 @@ fn read_shard(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn totals_follow_what_comes_goes_and_is_replaced() {
+        let catalog = Catalog::default();
+        let (one, other) = (BlobId::of(b"one"), BlobId::of(b"other"));
+        catalog.insert(one, BlobSize(10));
+        catalog.insert(other, BlobSize(5));
+        catalog.insert(one, BlobSize(7));
+        assert_eq!(catalog.totals(), Totals { blobs: 2, bytes: 12 });
+        assert_eq!(catalog.remove(&one), Some(BlobSize(7)));
+        assert_eq!(catalog.remove(&one), None);
+        assert_eq!(catalog.totals(), Totals { blobs: 1, bytes: 5 });
+    }
 }

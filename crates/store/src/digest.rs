@@ -18,6 +18,7 @@ use crate::view::BlobView;
 
 const FILE_BYTES: usize = 64;
 
+/// The caller sees to it that one thread at a time does this for a blob.
 pub(crate) fn load_or_compute(view: &BlobView) -> Result<[u8; 32], ViewError> {
     let store = view.store();
     if let Some(store) = &store

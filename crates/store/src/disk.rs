@@ -7,7 +7,7 @@ pub mod image;
 
 use std::ffi::OsString;
 use std::fmt::Debug;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::panic::resume_unwind;
@@ -39,6 +39,11 @@ pub trait Disk: Debug + Send + Sync + 'static {
     /// # Errors
     /// Those of `open(2)`.
     fn open(&self, path: &Path) -> io::Result<File>;
+    /// What the system says about the file that has a name now.
+    ///
+    /// # Errors
+    /// Those of `stat(2)`.
+    fn look(&self, path: &Path) -> io::Result<Metadata>;
     /// Renames a file within the volume, replacing what has the new name.
     ///
     /// # Errors
@@ -106,6 +111,9 @@ impl Disk for RealDisk {
     }
     fn open(&self, path: &Path) -> io::Result<File> {
         File::open(path)
+    }
+    fn look(&self, path: &Path) -> io::Result<Metadata> {
+        std::fs::metadata(path)
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         std::fs::rename(from, to)

@@ -51,6 +51,21 @@ impl DiskError {
             _ => Self::Io { action, path, source },
         }
     }
+
+    fn copy(&self) -> Self {
+        match self {
+            Self::Full { path, source } => Self::Full { path: path.clone(), source: copy_io(source) },
+            Self::Denied { action, path, source } => {
+                Self::Denied { action, path: path.clone(), source: copy_io(source) }
+            }
+            Self::Io { action, path, source } => Self::Io { action, path: path.clone(), source: copy_io(source) },
+        }
+    }
+}
+
+/// The same kind and words; the very same error where it is the system's.
+pub(crate) fn copy_io(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| io::Error::new(error.kind(), error.to_string()), io::Error::from_raw_os_error)
 }
 
 /// Why a store cannot be opened.
@@ -133,7 +148,8 @@ pub enum ViewError {
     /// The store had it, and its file is gone. It was forgotten.
     #[error("the file of blob {0} was deleted behind our back")]
     Deleted(BlobId),
-    /// Its file was damaged. It was moved to quarantine.
+    /// The file under the view was damaged. It was moved to quarantine, unless the blob has another file by now: one that
+    /// was imported again is not touched.
     #[error("blob {blob} is damaged: {damage}")]
     Damaged {
         /// The blob.
@@ -152,4 +168,17 @@ pub enum ViewError {
     /// The disk refused.
     #[error(transparent)]
     Disk(#[from] DiskError),
+}
+
+impl ViewError {
+    /// The same again, for another who waited for the same work.
+    pub(crate) fn copy(&self) -> Self {
+        match self {
+            Self::Unknown(blob) => Self::Unknown(*blob),
+            Self::Deleted(blob) => Self::Deleted(*blob),
+            Self::Damaged { blob, damage } => Self::Damaged { blob: *blob, damage: *damage },
+            Self::OutOfRange { end, size } => Self::OutOfRange { end: *end, size: *size },
+            Self::Disk(error) => Self::Disk(error.copy()),
+        }
+    }
 }

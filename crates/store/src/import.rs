@@ -11,7 +11,8 @@ use penstock_core::blob::{BlobId, BlobSize};
 use penstock_core::limits::BLOB_BYTES_MAX;
 use penstock_core::tree::OutboardBuilder;
 
-use crate::error::{DiskError, ImportError};
+use crate::error::{Damage, DiskError, ImportError, copy_io};
+use crate::quarantine::Whose;
 use crate::store::Shared;
 use crate::temp::{Temp, TempOutboard, Written};
 
@@ -168,7 +169,7 @@ pub(crate) fn seal_all(store: &Arc<Shared>, drafts: Vec<Draft>) -> Vec<Result<Se
     let mut new: Vec<&mut Finished> = Vec::new();
     let mut is_new = Vec::with_capacity(finished.len());
     for draft in &mut finished {
-        let fresh = draft.as_ref().is_ok_and(|d| store.catalog.get(&d.blob).is_none() && seen.insert(d.blob));
+        let fresh = draft.as_ref().is_ok_and(|d| seen.insert(d.blob) && !is_there_or_makes_way(store, d.blob, d.size));
         is_new.push(fresh);
         if let (true, Ok(draft)) = (fresh, draft) {
             new.push(draft);
@@ -192,6 +193,28 @@ pub(crate) fn seal_all(store: &Arc<Shared>, drafts: Vec<Draft>) -> Vec<Result<Se
     answers.collect()
 }
 
+/// Whether the store has the blob, whole. An import is what heals a blob that was cut or deleted behind our back, so the
+/// catalogue is not believed without a look, and what is wrong makes way. The caller holds the claim.
+fn is_there_or_makes_way(store: &Shared, blob: BlobId, size: BlobSize) -> bool {
+    let Some(listed) = store.catalog.get(&blob) else { return false };
+    let reason = match store.disk.look(&store.layout.blob(&blob)) {
+        Ok(metadata) if metadata.len() == size.0 && listed == size => return true,
+        Ok(metadata) => Damage::Length { expected: size.0, actual: metadata.len() }.to_string(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            store.forget_claimed(&blob);
+            return false;
+        }
+        // Whatever it is, a new file in its place is better.
+        Err(error) => error.to_string(),
+    };
+    match store.withdraw_claimed(&blob, Whose::Anybodys, &reason) {
+        Ok(_) => tracing::error!(%blob, reason, "a damaged blob was moved to quarantine and is imported again"),
+        // The import replaces it.
+        Err(error) => tracing::error!(%blob, reason, %error, "a damaged blob could not be moved to quarantine"),
+    }
+    false
+}
+
 /// Syncs the data of all, renames all, syncs each shard once, and lists in the catalogue what then survives a crash.
 fn sync_and_place(store: &Arc<Shared>, mut new: Vec<&mut Finished>) -> Vec<Result<(), DiskError>> {
     let mut results = sync_data(&mut new);
@@ -210,8 +233,7 @@ fn sync_and_place(store: &Arc<Shared>, mut new: Vec<&mut Finished>) -> Vec<Resul
             tracing::error!(path = %shard.display(), %error, "a shard could not be synced; its new blobs are withdrawn");
             for (draft, result) in new.iter().zip(&mut results) {
                 if draft.blob.as_bytes()[0] == byte && result.is_ok() {
-                    let copy = std::io::Error::new(error.kind(), error.to_string());
-                    *result = Err(DiskError::new("sync", &shard, copy));
+                    *result = Err(DiskError::new("sync", &shard, copy_io(&error)));
                     withdraw(store, &draft.blob);
                 }
             }

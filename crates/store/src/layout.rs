@@ -37,6 +37,9 @@ impl Layout {
     pub(crate) fn lock(&self) -> PathBuf {
         self.root.join("lock")
     }
+    pub(crate) fn scrub_place(&self) -> PathBuf {
+        self.root.join("scrub")
+    }
     pub(crate) fn tmp(&self) -> PathBuf {
         self.root.join("tmp")
     }

@@ -11,6 +11,7 @@
 //!
 //! ```text
 //! lock                     held (flock) while a store has the directory open
+//! scrub                    how far the last scrub came; without it the next one begins at the first blob
 //! ab/<64 hex digits>       a sealed blob whose name begins with ab, mode 0444
 //! ab/<64 hex digits>.obao  its outboard, when the blob is larger than one group; can always be rebuilt
 //! ab/<64 hex digits>.sha2  its SHA-256, once somebody asked for it; can always be rebuilt
@@ -34,6 +35,8 @@ mod claims;
 mod digest;
 pub mod disk;
 mod error;
+mod file;
+mod flights;
 mod import;
 mod layout;
 mod map;
@@ -46,6 +49,7 @@ mod store;
 mod temp;
 mod view;
 
+pub use catalog::Totals;
 pub use error::{Damage, DiskError, ImportError, OpenError, ViewError};
 pub use import::{Draft, Sealed};
 pub use options::{OPEN_VIEWS_DEFAULT, OPEN_VIEWS_MAX, QUARANTINED_MAX, Reading, StoreOptions};

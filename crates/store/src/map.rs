@@ -75,7 +75,8 @@ impl GuardedMap {
         self.map.advise_range(Advice::PopulateRead, offset, len)
     }
 
-    /// Whether every page of the range is in the page cache, so that a touch does not wait for the disk.
+    /// Whether every page of the range is in the page cache, so that a touch does not wait for the disk. Only the file's
+    /// owner gets a true answer: see [`Probe`](crate::file::Probe).
     pub(crate) fn is_resident(&self, offset: usize, len: usize) -> bool {
         let page = crate::sigbus::page_size();
         let end = (offset + len).min(self.map.len());

@@ -13,10 +13,12 @@ pub enum Reading {
 /// Most blobs kept open between requests. Each costs a descriptor and a map, and a second map once its outboard is
 /// read; a larger value costs those, a smaller one an `open` and `mmap` (about 20 µs) for a blob that comes back.
 pub const OPEN_VIEWS_DEFAULT: usize = 4096;
-/// Upper bound of the above. Views that are evicted stay open while a response uses them, hence the distance to the
-/// process limits below.
+/// Upper bound of the above, whatever is asked for. Views that are evicted stay open while a response uses them, hence
+/// the distance to the process limits below. A process whose descriptor limit is below four times this has less:
+/// [`Store::open_views_max`](crate::Store::open_views_max) says what holds.
 pub const OPEN_VIEWS_MAX: usize = 8192;
-/// Most maps that exist at once, those of evicted views included. When they run out, blobs are read by `pread`.
+/// Most maps that exist at once in the process: one for each open view, a second for its outboard once that was read,
+/// those of evicted views included as long as a response uses them. When they run out, blobs are read by `pread`.
 pub(crate) const MAPS_MAX: usize = 32_768;
 /// Most blobs kept in quarantine; the oldest makes room.
 pub const QUARANTINED_MAX: usize = 64;
@@ -39,7 +41,8 @@ pub struct StoreOptions {
     /// How blobs are read. Default: maps.
     pub reading: Reading,
     /// Most blobs kept open, at least 1; values above [`OPEN_VIEWS_MAX`], or above a quarter of the process's
-    /// descriptor limit, are lowered to it. Default: [`OPEN_VIEWS_DEFAULT`].
+    /// descriptor limit at the time of opening, are lowered to it, and the log says so.
+    /// [`Store::open_views_max`](crate::Store::open_views_max) says what holds. Default: [`OPEN_VIEWS_DEFAULT`].
     pub open_views_max: usize,
 }
 

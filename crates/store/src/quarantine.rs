@@ -4,18 +4,32 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 use penstock_core::blob::BlobId;
 
 use crate::disk::Disk;
 use crate::error::{Damage, DiskError, ViewError};
+use crate::file::FileId;
 use crate::options::QUARANTINED_MAX;
 use crate::store::Shared;
 
+/// Which file of a blob is to be withdrawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// The one that has the name now.
+    Anybodys,
+    /// This one, which somebody has open and found damaged. The name may belong to another one by now: a blob that was
+    /// imported again is sound, and outlives what an old view finds out.
+    Only(FileId),
+}
+
 impl Shared {
-    /// Moves a damaged blob to quarantine and answers with the error for whoever wanted to read it.
-    pub(crate) fn condemn(&self, blob: &BlobId, damage: Damage) -> ViewError {
-        match self.quarantine(blob, &damage.to_string()) {
+    /// Moves a damaged blob to quarantine, if its name still belongs to the file that was `seen` to be damaged, and
+    /// answers with the error for whoever wanted to read it. That file is still open.
+    pub(crate) fn condemn(&self, blob: &BlobId, seen: FileId, damage: Damage) -> ViewError {
+        let claim = self.claims.take([*blob]);
+        match self.withdraw_claimed(blob, Whose::Only(seen), &damage.to_string()) {
             Ok(true) => tracing::error!(%blob, %damage, "a damaged blob was moved to quarantine"),
             Ok(false) => {}
             Err(error) => {
@@ -23,6 +37,7 @@ impl Shared {
                 tracing::error!(%blob, %damage, %error, cause, "a damaged blob is withdrawn but could not be moved");
             }
         }
+        drop(claim);
         ViewError::Damaged { blob: *blob, damage }
     }
 
@@ -31,15 +46,33 @@ impl Shared {
     /// Also when the move fails the blob is not served again before the next start.
     pub(crate) fn quarantine(&self, blob: &BlobId, reason: &str) -> Result<bool, DiskError> {
         let _claim = self.claims.take([*blob]);
+        self.withdraw_claimed(blob, Whose::Anybodys, reason)
+    }
+
+    /// As [`Self::quarantine`], for a caller who holds the claim.
+    pub(crate) fn withdraw_claimed(&self, blob: &BlobId, whose: Whose, reason: &str) -> Result<bool, DiskError> {
+        let from = self.layout.blob(blob);
+        if let Whose::Only(seen) = whose
+            // A name that cannot be looked up is no reason to go on serving.
+            && self.disk.look(&from).is_ok_and(|metadata| FileId::of(&metadata) != seen)
+        {
+            if let Some(view) = self.views.remove_if(blob, |view| view.file_id() == Some(seen)) {
+                view.poison();
+            }
+            tracing::debug!(%blob, "a damaged file had lost its name to another one already");
+            return Ok(false);
+        }
+        // In this order a view that is being opened meanwhile is either found here, or finds out itself.
+        let listed = self.catalog.remove(blob);
+        self.withdrawals.fetch_add(1, Ordering::AcqRel);
         if let Some(view) = self.views.remove(blob) {
             view.poison();
         }
-        if self.catalog.remove(blob).is_none() {
+        if listed.is_none() {
             return Ok(false);
         }
         let dir = self.layout.quarantine();
         let place = dir.join(format!("{blob}.{}", self.next_number()));
-        let from = self.layout.blob(blob);
         match self.disk.rename(&from, &place) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(DiskError::new("move to quarantine", &from, error));
@@ -60,13 +93,19 @@ impl Shared {
     pub(crate) fn forget_deleted(&self, blob: &BlobId) {
         let _claim = self.claims.take([*blob]);
         // Between the failed open and the claim the blob may have been imported again.
-        if self.disk.open(&self.layout.blob(blob)).is_ok() {
+        if self.disk.look(&self.layout.blob(blob)).is_ok() {
             return;
         }
-        self.views.remove(blob);
+        self.forget_claimed(blob);
+    }
+
+    /// As [`Self::forget_deleted`], for a caller who holds the claim and has looked.
+    pub(crate) fn forget_claimed(&self, blob: &BlobId) {
         if self.catalog.remove(blob).is_some() {
             tracing::error!(%blob, "the file of a blob was deleted behind our back; the blob is forgotten");
         }
+        self.withdrawals.fetch_add(1, Ordering::AcqRel);
+        self.views.remove(blob);
         if let Err(error) = self.remove_beside(blob) {
             tracing::warn!(%blob, %error, "what lay beside a deleted blob could not be removed");
         }

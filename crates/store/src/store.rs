@@ -5,21 +5,23 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Once};
 
 use penstock_core::blob::{BlobId, BlobSize};
 use rustix::fs::FlockOperation;
 use rustix::process::Resource;
 
 use crate::cache::OpenViews;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Totals};
 use crate::claims::Claims;
 use crate::disk::{Disk, RealDisk};
-use crate::error::{Damage, DiskError, ImportError, OpenError, ViewError};
+use crate::error::{DiskError, ImportError, OpenError, ViewError};
+use crate::flights::Flights;
 use crate::import::{self, Draft, Sealed};
 use crate::layout::Layout;
 use crate::options::{Reading, StoreOptions};
+use crate::outboard::OpenOutboard;
 use crate::scrub::{self, ScrubControl, ScrubOptions, ScrubProgress, ScrubReport};
 use crate::sigbus;
 use crate::view::BlobView;
@@ -36,6 +38,14 @@ pub(crate) struct Shared {
     pub(crate) catalog: Catalog,
     pub(crate) claims: Claims,
     pub(crate) views: OpenViews,
+    pub(crate) openings: Flights<BlobView>,
+    pub(crate) outboards: Flights<OpenOutboard>,
+    pub(crate) rebuilds: Flights<()>,
+    pub(crate) digests: Flights<[u8; 32]>,
+    /// Counts blobs that were taken out of service for damage, so that a view that was opened meanwhile is not kept.
+    pub(crate) withdrawals: AtomicU64,
+    /// The log says once that blobs belong to another user.
+    pub(crate) foreign_owner: Once,
     /// For names that were never used in this directory, not even before a crash.
     numbers: AtomicU64,
     /// Held as long as the store is open.
@@ -65,8 +75,26 @@ impl Store {
         let catalog = Catalog::rebuild(disk.as_ref(), &layout)?;
         let numbers = AtomicU64::new(first_number(disk.as_ref(), &layout)?);
         let views = OpenViews::new(options.open_views(rustix::process::getrlimit(Resource::Nofile).current));
-        let claims = Claims::default();
-        Ok(Self(Arc::new(Shared { disk, layout, options, catalog, claims, views, numbers, _lock: lock })))
+        if views.max() < options.open_views_max {
+            let (asked, effective) = (options.open_views_max, views.max());
+            tracing::warn!(asked, effective, "fewer blobs are kept open than asked for, see the descriptor limit");
+        }
+        Ok(Self(Arc::new(Shared {
+            disk,
+            layout,
+            options,
+            catalog,
+            claims: Claims::default(),
+            views,
+            openings: Flights::default(),
+            outboards: Flights::default(),
+            rebuilds: Flights::default(),
+            digests: Flights::default(),
+            withdrawals: AtomicU64::new(0),
+            foreign_owner: Once::new(),
+            numbers,
+            _lock: lock,
+        })))
     }
 
     /// The size of a blob, if it is here. Never blocks on the disk.
@@ -79,6 +107,12 @@ impl Store {
     #[must_use]
     pub fn list(&self) -> Vec<(BlobId, BlobSize)> {
         self.0.catalog.list()
+    }
+
+    /// How many blobs there are, and their bytes. Costs the same whatever the store holds; never blocks on the disk.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.0.catalog.totals()
     }
 
     /// Bytes that may still be written to the store's volume.
@@ -125,28 +159,24 @@ impl Store {
         import::import_reader(&self.0, source)
     }
 
-    /// Opens a blob, or finds it open. A first use opens, checks the length against the outboard, and maps.
+    /// Most blobs that are kept open between requests: what [`StoreOptions::open_views_max`] came to under the process's
+    /// limits when the store was opened. Each costs a descriptor; mapped ones a map, and two once their outboard is read.
+    #[must_use]
+    pub fn open_views_max(&self) -> usize {
+        self.0.views.max()
+    }
+
+    /// Opens a blob, or finds it open. A first use opens, checks the length against the outboard, and maps. When the
+    /// outboard is missing the whole blob is hashed; whoever asks meanwhile waits and gets the same answer.
     ///
     /// # Errors
-    /// [`ViewError::Unknown`]; [`ViewError::Deleted`] and [`ViewError::Damaged`] once each, after which the blob is
-    /// unknown; what the disk says.
+    /// [`ViewError::Unknown`]; [`ViewError::Deleted`] and [`ViewError::Damaged`] once to each who asked by then, after
+    /// which the blob is unknown; what the disk says.
     pub fn view(&self, blob: &BlobId) -> Result<BlobView, ViewError> {
-        if let Some(view) = self.0.views.get(blob) {
-            match view.check() {
-                Ok(()) => return Ok(view),
-                // The blob itself is sound: opening it again rebuilds what is wrong.
-                Err(ViewError::Damaged { damage: Damage::Outboard, .. }) => {}
-                Err(error) => return Err(error),
-            }
+        match self.0.kept_view(blob)? {
+            Some(view) => Ok(view),
+            None => self.0.openings.join(blob, || self.0.open_view(blob)),
         }
-        let size = self.0.catalog.get(blob).ok_or(ViewError::Unknown(*blob))?;
-        let view = self.0.views.insert(BlobView::open(&self.0, *blob, size)?);
-        // Removed while it was being opened: the cache must not keep it.
-        if self.0.catalog.get(blob).is_none() {
-            self.0.views.remove(blob);
-            return Err(ViewError::Unknown(*blob));
-        }
-        Ok(view)
     }
 
     /// The blob's view if it is open and sound. Never blocks; `None` means: ask [`Self::view`] on a pool.
@@ -199,6 +229,8 @@ impl Store {
 
     /// Reads every blob and outboard and compares them with their names; moves what is damaged to quarantine.
     ///
+    /// It goes on where the last one stopped, in this process or an earlier one, and ends there after one round.
+    ///
     /// `step` is called after every portion with what was done and how long to rest to keep the rate; it does the
     /// resting, and says whether to go on.
     pub fn scrub(&self, options: &ScrubOptions, step: &mut dyn FnMut(&ScrubProgress) -> ScrubControl) -> ScrubReport {
@@ -206,7 +238,56 @@ impl Store {
     }
 }
 
+#[cfg(test)]
+impl Store {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.0
+    }
+}
+
 impl Shared {
+    /// The view that is open, if it is sound. What is wrong with one that is not is dealt with.
+    fn kept_view(&self, blob: &BlobId) -> Result<Option<BlobView>, ViewError> {
+        let Some(view) = self.views.get(blob) else { return Ok(None) };
+        let Err(error) = view.check() else { return Ok(Some(view)) };
+        self.views.remove_if(blob, |kept| kept.is_same(&view));
+        // When the blob is still listed it was its outboard, or it has another file by now: it can be opened anew.
+        if self.catalog.get(blob).is_some() { Ok(None) } else { Err(error) }
+    }
+
+    /// Opens a blob and keeps the view.
+    fn open_view(self: &Arc<Self>, blob: &BlobId) -> Result<BlobView, ViewError> {
+        loop {
+            if let Some(view) = self.kept_view(blob)? {
+                return Ok(view);
+            }
+            let withdrawals = self.withdrawals.load(Ordering::Acquire);
+            let size = self.catalog.get(blob).ok_or(ViewError::Unknown(*blob))?;
+            let view = self.views.insert(BlobView::open(self, *blob, size)?);
+            // Removed while it was being opened: the cache must not keep it.
+            if self.catalog.get(blob).is_none() {
+                self.views.remove(blob);
+                return Err(ViewError::Unknown(*blob));
+            }
+            // Perhaps it was this blob, and what was opened is the damaged file: then another one has the name.
+            if self.withdrawals.load(Ordering::Acquire) == withdrawals {
+                return Ok(view);
+            }
+            self.views.remove_if(blob, |kept| kept.is_same(&view));
+        }
+    }
+
+    /// Says once what it costs that blobs were written by somebody else, `sudo penstock publish` for one.
+    pub(crate) fn warn_of_foreign_owner(&self, path: &Path) {
+        self.foreign_owner.call_once(|| {
+            tracing::warn!(
+                path = %path.display(),
+                "blobs belong to another user, so the kernel does not say which pages are cached: serving them takes \
+                 more system calls; give them to this process's user",
+            );
+        });
+    }
+
     /// A new name in `tmp/`.
     pub(crate) fn temp_path(&self) -> PathBuf {
         self.layout.tmp().join(self.next_number().to_string())

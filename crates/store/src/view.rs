@@ -12,9 +12,9 @@ use std::sync::{Arc, OnceLock, Weak};
 use bytes::Bytes;
 use penstock_core::blob::{BlobId, BlobSize, ByteRange};
 use penstock_core::limits::GROUP_BYTES;
-use rustix::io::{Errno, ReadWriteFlags};
 
 use crate::error::{Damage, DiskError, ViewError};
+use crate::file::{FileId, Probe, is_cached, read_cached, read_exact};
 use crate::map::GuardedMap;
 use crate::options::Reading;
 use crate::outboard::{self, OpenOutboard};
@@ -32,6 +32,8 @@ struct Inner {
     id: BlobId,
     size: BlobSize,
     content: Content,
+    /// Which file is open; `None` for a blob held in memory.
+    file_id: Option<FileId>,
     /// Set when damage was noticed by other means than the SIGBUS guard.
     condemned: AtomicBool,
     outboard: OnceLock<OpenOutboard>,
@@ -42,7 +44,7 @@ struct Inner {
 #[derive(Debug)]
 enum Content {
     Memory(Bytes),
-    Mapped { map: Arc<GuardedMap>, bytes: Bytes, file: Arc<File> },
+    Mapped { map: Arc<GuardedMap>, bytes: Bytes, file: Arc<File>, probe: Probe },
     Read(Arc<File>),
 }
 
@@ -59,15 +61,16 @@ impl BlobView {
             }
             Err(error) => return Err(failed("open", error).into()),
         };
-        let actual = file.metadata().map_err(|error| failed("look at", error))?.len();
+        let metadata = file.metadata().map_err(|error| failed("look at", error))?;
+        let (file_id, actual) = (FileId::of(&metadata), metadata.len());
         if actual != size.0 {
-            return Err(store.condemn(&id, Damage::Length { expected: size.0, actual }));
+            return Err(store.condemn(&id, file_id, Damage::Length { expected: size.0, actual }));
         }
         let content = if size.0 <= IN_MEMORY_BYTES {
             let mut bytes = vec![0; usize::try_from(size.0).unwrap_or(usize::MAX)];
             read_exact(store, id, size, &file, 0, &mut bytes)?;
             if BlobId::of(&bytes) != id {
-                return Err(store.condemn(&id, Damage::Altered { first_bad_group: Some(0) }));
+                return Err(store.condemn(&id, file_id, Damage::Altered { first_bad_group: Some(0) }));
             }
             Content::Memory(bytes.into())
         } else {
@@ -78,18 +81,27 @@ impl BlobView {
                 Reading::Pread => None,
             };
             match map {
-                Some(map) => Content::Mapped { bytes: map.bytes(), map, file },
+                Some(map) => {
+                    let probe = Probe::of(&metadata);
+                    if probe == Probe::Nowait {
+                        store.warn_of_foreign_owner(&path);
+                    }
+                    Content::Mapped { bytes: map.bytes(), map, file, probe }
+                }
                 None => Content::Read(file),
             }
         };
-        Ok(Self::new(id, size, content, Arc::downgrade(store)))
+        // Once a file is closed its number may become that of another one.
+        let file_id = (!matches!(content, Content::Memory(_))).then_some(file_id);
+        Ok(Self::new(id, size, content, file_id, Arc::downgrade(store)))
     }
 
-    fn new(id: BlobId, size: BlobSize, content: Content, store: Weak<Shared>) -> Self {
+    fn new(id: BlobId, size: BlobSize, content: Content, file_id: Option<FileId>, store: Weak<Shared>) -> Self {
         Self(Arc::new(Inner {
             id,
             size,
             content,
+            file_id,
             condemned: AtomicBool::new(false),
             outboard: OnceLock::new(),
             sha256: OnceLock::new(),
@@ -100,7 +112,7 @@ impl BlobView {
     #[cfg(test)]
     pub(crate) fn in_memory(content: &[u8]) -> Self {
         let bytes = Bytes::copy_from_slice(content);
-        Self::new(BlobId::of(content), BlobSize(content.len() as u64), Content::Memory(bytes), Weak::new())
+        Self::new(BlobId::of(content), BlobSize(content.len() as u64), Content::Memory(bytes), None, Weak::new())
     }
 
     /// The blob's name.
@@ -133,9 +145,13 @@ impl BlobView {
         let Ok((start, end)) = self.place(range) else { return false };
         match &self.0.content {
             Content::Memory(_) => true,
-            Content::Mapped { map, file, .. } => {
+            Content::Mapped { map, file, probe, .. } => {
                 // A file that was cut inside its last page would read as zeros there, without any signal.
-                self.has_its_length(file) && map.is_resident(start, end - start)
+                self.has_its_length(file)
+                    && match probe {
+                        Probe::Mincore => map.is_resident(start, end - start),
+                        Probe::Nowait => is_cached(file, range.start(), range.end() - range.start()),
+                    }
             }
             Content::Read(_) => false,
         }
@@ -247,7 +263,8 @@ impl BlobView {
         outboard.window(self, range)
     }
 
-    /// The blob's SHA-256, computed at the first call and kept beside the blob. Blocks: about a second per GiB then.
+    /// The blob's SHA-256, computed at the first call and kept beside the blob. Blocks: about a second per GiB then;
+    /// who asks meanwhile waits for the same answer.
     ///
     /// # Errors
     /// As [`Self::load_window`].
@@ -256,7 +273,17 @@ impl BlobView {
             return Ok(*digest);
         }
         self.check()?;
-        let digest = crate::digest::load_or_compute(self)?;
+        let once = || match self.0.sha256.get() {
+            Some(digest) => Ok(*digest),
+            None => {
+                let digest = crate::digest::load_or_compute(self)?;
+                Ok(*self.0.sha256.get_or_init(|| digest))
+            }
+        };
+        let digest = match self.store() {
+            Some(store) => store.digests.join(&self.0.id, once)?,
+            None => once()?,
+        };
         Ok(*self.0.sha256.get_or_init(|| digest))
     }
 
@@ -275,6 +302,16 @@ impl BlobView {
             || self.0.outboard.get().is_some_and(OpenOutboard::is_poisoned)
     }
 
+    /// Whether what was handed out may be sent: the view is not poisoned and its file still has the blob's length. Never
+    /// blocks; one `fstat`, cheap enough to be asked before each write to a socket.
+    ///
+    /// [`Self::is_poisoned`] alone does not see a file that was cut inside a page of the map: the rest of that page reads
+    /// as zeros, without any signal. Such a file poisons the view here.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.file().is_none_or(|file| self.has_its_length(file)) && !self.is_poisoned()
+    }
+
     /// The open file under the view, for `sendfile`: byte offsets are the blob's. `None` for a blob held in memory.
     #[must_use]
     pub fn file(&self) -> Option<&Arc<File>> {
@@ -284,7 +321,8 @@ impl BlobView {
         }
     }
 
-    /// Fails, with the blob in quarantine, once the view is poisoned. Blocks only then.
+    /// Fails, with its file in quarantine, once the view is poisoned. Blocks only then. When the blob has another file by
+    /// now, because it was imported again, that one is left alone.
     ///
     /// # Errors
     /// [`ViewError::Damaged`].
@@ -296,7 +334,7 @@ impl BlobView {
             self.0.condemned.load(Ordering::Acquire) || self.map().is_some_and(|map| map.is_poisoned());
         if !content_is_poisoned {
             if let Some(store) = self.0.store.upgrade() {
-                store.views.remove(&self.0.id);
+                store.views.remove_if(&self.0.id, |kept| kept.is_same(self));
             }
             return Err(ViewError::Damaged { blob: self.0.id, damage: Damage::Outboard });
         }
@@ -308,12 +346,12 @@ impl BlobView {
         Err(self.damaged(damage))
     }
 
-    /// Poisons the view and, when a store still has the blob, moves it to quarantine.
+    /// Poisons the view and, when a store still has this very file under the blob's name, moves it to quarantine.
     pub(crate) fn damaged(&self, damage: Damage) -> ViewError {
         self.poison();
-        match self.0.store.upgrade() {
-            Some(store) => store.condemn(&self.0.id, damage),
-            None => ViewError::Damaged { blob: self.0.id, damage },
+        match (self.0.store.upgrade(), self.0.file_id) {
+            (Some(store), Some(seen)) => store.condemn(&self.0.id, seen, damage),
+            _ => ViewError::Damaged { blob: self.0.id, damage },
         }
     }
 
@@ -322,6 +360,21 @@ impl BlobView {
         if let Some(map) = self.map() {
             map.poison();
         }
+    }
+
+    pub(crate) fn file_id(&self) -> Option<FileId> {
+        self.0.file_id
+    }
+
+    /// Whether both are clones of one view.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// The system's words about this blob.
+    pub(crate) fn disk_error(&self, action: &'static str, error: io::Error) -> ViewError {
+        let path = self.store().map(|store| store.layout.blob(&self.0.id)).unwrap_or_default();
+        DiskError::new(action, &path, error).into()
     }
 
     pub(crate) fn store(&self) -> Option<Arc<Shared>> {
@@ -351,7 +404,17 @@ impl BlobView {
         if let Some(outboard) = self.0.outboard.get() {
             return Ok(outboard);
         }
-        let outboard = outboard::open(self)?;
+        let once = || match self.0.outboard.get() {
+            Some(outboard) => Ok(outboard.clone()),
+            None => {
+                let outboard = outboard::open(self)?;
+                Ok(self.0.outboard.get_or_init(|| outboard).clone())
+            }
+        };
+        let outboard = match self.store() {
+            Some(store) => store.outboards.join(&self.0.id, once)?,
+            None => once()?,
+        };
         Ok(self.0.outboard.get_or_init(|| outboard))
     }
 
@@ -386,38 +449,4 @@ impl BlobView {
         let start = usize::try_from(range.start()).map_err(|_| out())?;
         Ok((start, usize::try_from(range.end()).map_err(|_| out())?))
     }
-}
-
-/// Reads from a blob's file; a file that ends early condemns the blob.
-pub(crate) fn read_exact(
-    store: &Arc<Shared>,
-    id: BlobId,
-    size: BlobSize,
-    file: &File,
-    offset: u64,
-    into: &mut [u8],
-) -> Result<(), ViewError> {
-    file.read_exact_at(into, offset).map_err(|error| {
-        if error.kind() != io::ErrorKind::UnexpectedEof {
-            return DiskError::new("read", &store.layout.blob(&id), error).into();
-        }
-        let actual = file.metadata().map_or(0, |metadata| metadata.len());
-        store.condemn(&id, Damage::Length { expected: size.0, actual })
-    })
-}
-
-/// Reads from the page cache; `None` as soon as the disk would have to be asked.
-fn read_cached(file: &File, offset: u64, len: usize) -> Option<Bytes> {
-    let mut bytes = vec![0; len];
-    let mut filled = 0;
-    while filled < len {
-        let parts = &mut [io::IoSliceMut::new(&mut bytes[filled..])];
-        match rustix::io::preadv2(file, parts, offset + filled as u64, ReadWriteFlags::NOWAIT) {
-            Ok(0) => return None,
-            Ok(read) => filled += read,
-            Err(Errno::INTR) => {}
-            Err(_) => return None,
-        }
-    }
-    Some(bytes.into())
 }

@@ -11,7 +11,9 @@ use penstock_core::blob::{BlobId, BlobSize, ByteRange};
 use penstock_core::tree::Shape;
 use penstock_store::disk::image::{ImageDisk, Plan};
 use penstock_store::disk::{Disk, RealDisk};
-use penstock_store::{ImportError, OpenError, Reading, Sealed, Store, StoreOptions, ViewError};
+use penstock_store::{
+    DiskError, ImportError, OPEN_VIEWS_MAX, OpenError, Reading, Sealed, Store, StoreOptions, ViewError,
+};
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -105,9 +107,21 @@ fn a_draft_keeps_its_promises_or_leaves_nothing() {
     dropped.write(&delivered).expect("writes");
     drop(dropped);
     assert!(matches!(store.draft(None, Some(u64::MAX)), Err(ImportError::TooLarge { .. })));
-    assert!(matches!(store.draft(None, Some(1 << 40)), Err(ImportError::Disk(_))), "this machine has no free tebibyte");
     assert_eq!(store.list(), []);
     assert_eq!(strays(dir.path(), &store), Vec::<std::path::PathBuf>::new());
+}
+
+#[test]
+fn what_cannot_fit_is_refused_before_it_comes() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let disk = ImageDisk::new(dir.path(), Plan::Work);
+    disk.set_free_bytes(1000);
+    let store = Store::open_on(Arc::new(disk), dir.path(), StoreOptions::default()).expect("opens");
+    assert_eq!(store.free_bytes().expect("answers"), 1000);
+    let refused = store.draft(None, Some(1001));
+    assert!(matches!(refused, Err(ImportError::Disk(DiskError::Full { .. }))), "{refused:?}");
+    assert_eq!(strays(dir.path(), &store), Vec::<std::path::PathBuf>::new());
+    assert!(store.draft(None, Some(1000)).is_ok() && store.draft(None, None).is_ok());
 }
 
 #[test]
@@ -171,7 +185,18 @@ fn open_views_are_bounded() {
         assert!(is_sound(&store, blob, BlobSize(20_000)));
     }
     assert_eq!(blobs.iter().filter(|blob| store.cached_view(blob).is_some()).count(), 4);
+    assert_eq!(store.open_views_max(), 4);
     assert!(blobs.iter().all(|blob| is_sound(&store, blob, BlobSize(20_000))), "evicted ones open again");
+}
+
+#[test]
+fn a_store_says_how_many_views_it_keeps_open() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let asked = StoreOptions { open_views_max: usize::MAX, ..StoreOptions::default() };
+    let effective = Store::open(dir.path(), asked).expect("opens").open_views_max();
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    let expected = usize::try_from(files / 4).map_or(OPEN_VIEWS_MAX, |quarter| quarter.min(OPEN_VIEWS_MAX));
+    assert_eq!(effective, expected.max(1));
 }
 
 #[test]

@@ -1,4 +1,7 @@
 //! Every step of an import can be the last one: dead machines, failing disks, killed processes.
+//!
+//! `PENSTOCK_FULL=1` also tries the steps of a start one by one, more ways to fail, and more rounds: a batch syncs in
+//! threads, so its steps come in another order each time.
 
 mod common;
 
@@ -7,7 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use common::{content, fast_dir, is_sound, open, put, strays};
+use common::{content, fast_dir, is_full, is_sound, open, put, strays};
 use penstock_core::blob::{BlobId, BlobSize};
 use penstock_store::disk::image::{ImageDisk, Loss, Plan};
 use penstock_store::{Reading, Store, StoreOptions};
@@ -20,6 +23,14 @@ struct Promised {
     sealed: Vec<BlobId>,
     removed: Vec<BlobId>,
 }
+
+/// How often the matrices are gone through.
+fn rounds() -> usize {
+    if is_full() { 4 } else { 1 }
+}
+
+/// The operations of a store's first start: 258 directories and their sync.
+const START: u64 = 258;
 
 fn small() -> Vec<u8> {
     content(1, 1000)
@@ -79,9 +90,11 @@ fn recovers(dir: &Path, promised: &Promised, at: &str) {
 
 #[test]
 fn a_crash_at_any_step_loses_nothing_that_was_promised() {
-    // The first operations make 258 directories; dying in one of them is like dying in another.
     let total = count_operations();
-    for last in [0, 1, 2, 100, 257].into_iter().chain(258..=total) {
+    // Dying while one of the directories is made is much like dying while another one is.
+    let in_the_start: Vec<u64> = if is_full() { (0..START).collect() } else { vec![0, 1, 2, 100, START - 1] };
+    let every_step = |_| START..=total;
+    for last in in_the_start.into_iter().chain((0..rounds()).flat_map(every_step)) {
         let dir = fast_dir();
         let disk = ImageDisk::new(dir.path(), Plan::FailFrom(last, ErrorKind::Other));
         let mut promised = Promised::default();
@@ -98,8 +111,11 @@ fn a_crash_at_any_step_loses_nothing_that_was_promised() {
 #[test]
 fn a_failure_at_any_step_leaves_nothing_half_written() {
     let total = count_operations();
-    for kind in [ErrorKind::StorageFull, ErrorKind::Other] {
-        for at in 258..total {
+    let more =
+        [ErrorKind::QuotaExceeded, ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem, ErrorKind::Interrupted];
+    let kinds = [ErrorKind::StorageFull, ErrorKind::Other].into_iter().chain(more.into_iter().filter(|_| is_full()));
+    for kind in kinds {
+        for at in if is_full() { 0 } else { START }..total {
             let dir = fast_dir();
             let disk = ImageDisk::new(dir.path(), Plan::FailAt(at, kind));
             let mut promised = Promised::default();
@@ -112,7 +128,7 @@ fn a_failure_at_any_step_leaves_nothing_half_written() {
 #[test]
 fn a_full_disk_is_survived_by_the_running_store() {
     let total = count_operations();
-    for at in 260..total {
+    for at in (0..rounds()).flat_map(|_| START + 2..total) {
         let dir = fast_dir();
         let disk = ImageDisk::new(dir.path(), Plan::Work);
         let store = Store::open_on(Arc::new(disk.clone()), dir.path(), StoreOptions::default()).expect("opens");
@@ -168,7 +184,8 @@ fn kill_9_in_the_middle_of_an_import_loses_nothing_that_was_sealed() {
     // Before the first child has made the directory there are none.
     let drafts = || std::fs::read_dir(dir.path().join("tmp")).map_or(0, Iterator::count);
     let mut caught_in_the_middle = 0;
-    for round in 0..12_usize {
+    // Each round waits for one more look at the draft, so that a later instant is met.
+    for round in 0..if is_full() { 48 } else { 12_usize } {
         let mut child = Killed(
             Command::new(std::env::current_exe().expect("knows itself"))
                 .args(["--exact", "an_importer", "--nocapture"])

@@ -7,8 +7,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use common::{MODES, blob_path, content, fast_dir, is_sound, open, outboard_path, put, range, reopen_for_mischief};
-use penstock_core::blob::{BlobId, BlobSize};
-use penstock_store::{Damage, Found, Reading, ScrubControl, ScrubOptions, ScrubProgress, Store, ViewError};
+use penstock_core::blob::{BlobId, BlobSize, ByteRange};
+use penstock_store::{
+    BlobView, Damage, Found, Reading, ScrubControl, ScrubOptions, ScrubProgress, Store, StoreOptions, ViewError,
+};
 
 const SIZE: usize = 1_000_000;
 
@@ -87,6 +89,141 @@ fn a_blob_cut_under_an_open_view_fails_the_next_window() {
             assert!(view.is_poisoned());
             is_quarantined(dir.path(), &store, &content, "instead of 1000000");
             assert!(view.load_window(whole).is_err(), "the old view stays poisoned");
+            assert!(is_sound(&store, view.id(), BlobSize(SIZE as u64)), "and the new blob is not its business");
+        }
+    }
+}
+
+/// A slow stream has a file open that was cut; meanwhile another one found out and the blob was imported again. Whatever
+/// the slow one does next, the good file under the blob's name stays.
+#[test]
+fn an_old_view_does_no_harm_to_a_blob_that_was_imported_again() {
+    type FindOut = fn(&BlobView, ByteRange);
+    let whole = range(0, SIZE as u64);
+    let ways: [(&str, FindOut); 5] = [
+        ("check", |view, _| drop(view.check())),
+        ("is_sound, check", |view, _| assert!(!view.is_sound() && view.check().is_err())),
+        ("load", |view, whole| assert!(view.load_window(whole).is_err())),
+        ("try, check", |view, whole| assert!(view.try_window(whole).is_none() && view.check().is_err())),
+        ("sha256", |view, _| assert!(view.sha256().is_err())),
+    ];
+    for reading in MODES {
+        for (way, find_out) in ways {
+            let dir = fast_dir();
+            // One view at a time stays open: the slow stream's is not known to the store when the damage is found.
+            let options = StoreOptions { reading, open_views_max: 1 };
+            let store = Store::open(dir.path(), options).expect("opens");
+            let content = content(1, SIZE);
+            let blob = put(&store, &content);
+            let slow = store.view(&blob).expect("opens");
+            store.view(&put(&store, b"another blob")).expect("opens");
+            cut(&blob_path(dir.path(), &blob), 999_000);
+            assert!(store.view(&blob).is_err(), "the other stream finds out");
+            put(&store, &content);
+            let fresh = store.view(&blob).expect("opens");
+
+            find_out(&slow, whole);
+            assert_eq!(store.size_of(&blob), Some(BlobSize(SIZE as u64)), "{reading:?} {way}");
+            assert!(!fresh.is_poisoned() && store.cached_view(&blob).is_some(), "{reading:?} {way}");
+            assert!(fresh.load_window(whole).expect("loads") == content);
+            assert!(is_sound(&store, &blob, BlobSize(SIZE as u64)), "{reading:?} {way}");
+            let kept = std::fs::read_dir(dir.path().join("quarantine")).expect("lists").count();
+            assert_eq!(kept, 2, "{reading:?} {way}: the cut file and its reason");
+        }
+    }
+}
+
+/// The store's own view may be the old one, when somebody else brought the file back.
+#[test]
+fn a_view_of_a_file_that_was_replaced_is_opened_anew() {
+    for reading in MODES {
+        let dir = fast_dir();
+        let store = open(dir.path(), reading);
+        let content = content(1, SIZE);
+        let blob = put(&store, &content);
+        let path = blob_path(dir.path(), &blob);
+        let old = store.view(&blob).expect("opens");
+        cut(&path, 999_999);
+        assert!(!old.is_sound());
+        let restored = dir.path().join("restored");
+        std::fs::write(&restored, &content).expect("writes");
+        std::fs::rename(&restored, &path).expect("brings it back");
+        assert!(is_sound(&store, &blob, BlobSize(SIZE as u64)), "{reading:?}");
+        assert!(old.check().is_err(), "the old view stays poisoned");
+        assert!(is_sound(&store, &blob, BlobSize(SIZE as u64)), "{reading:?}");
+    }
+}
+
+/// The kernel puts zeros behind the end of a file inside its last page, without any signal: bytes that were handed over
+/// and not sent yet turn into zeros, and nothing poisons the view by itself.
+#[test]
+fn a_cut_inside_a_page_is_noticed_after_the_hand_over() {
+    for reading in MODES {
+        for length in [999_500, 999_999, 1_000_001] {
+            let dir = fast_dir();
+            let store = open(dir.path(), reading);
+            let content = content(1, SIZE);
+            let view = store.view(&put(&store, &content)).expect("opens");
+            let handed_over = view.load_window(range(0, SIZE as u64)).expect("loads");
+            assert!(view.is_sound());
+            cut(&blob_path(dir.path(), view.id()), length);
+            if reading == Reading::Map && length < SIZE as u64 {
+                assert_eq!(handed_over[SIZE - 1], 0, "the byte is gone");
+            }
+            assert!(!view.is_poisoned(), "nobody looked yet");
+            assert!(!view.is_sound(), "{reading:?} {length}");
+            assert!(view.is_poisoned());
+            assert!(matches!(view.check(), Err(ViewError::Damaged { damage: Damage::Length { .. }, .. })));
+            is_quarantined(dir.path(), &store, &content, "instead of");
+        }
+    }
+    let dir = fast_dir();
+    let store = open(dir.path(), Reading::Map);
+    assert!(store.view(&put(&store, b"held in memory")).expect("opens").is_sound());
+}
+
+/// The publisher who sends a blob again, because clients complain, must heal it: also when nobody here noticed.
+#[test]
+fn an_import_heals_what_nobody_noticed() {
+    for reading in MODES {
+        for size in [10_000, SIZE] {
+            for left in [None, Some(0), Some(size as u64 - 1), Some(size as u64 + 1)] {
+                for restart in [false, true] {
+                    let dir = fast_dir();
+                    let mut store = open(dir.path(), reading);
+                    let content = content(1, size);
+                    let blob = put(&store, &content);
+                    let view = store.view(&blob).expect("opens");
+                    let path = blob_path(dir.path(), &blob);
+                    match left {
+                        Some(bytes) => cut(&path, bytes),
+                        None => std::fs::remove_file(&path).expect("deletes"),
+                    }
+                    if restart {
+                        drop(store);
+                        store = open(dir.path(), reading);
+                    }
+                    let case = format!("{reading:?} {size} {left:?} {restart}");
+                    // Twice in one batch: the second draft finds what the first one wrote.
+                    let draft = || {
+                        let mut draft = store.draft(Some(blob), None).expect("begins");
+                        draft.write(&content).expect("writes");
+                        draft
+                    };
+                    let sealed = store.seal_all(vec![draft(), draft()]);
+                    let already_there: Vec<bool> =
+                        sealed.into_iter().map(|sealed| sealed.expect("seals").already_there).collect();
+                    assert_eq!(already_there, [false, true], "{case}");
+                    assert!(std::fs::read(&path).expect("is there") == content, "{case}");
+                    assert!(is_sound(&store, &blob, BlobSize(size as u64)), "{case}");
+                    if left.is_some() && !restart && size == SIZE {
+                        assert!(view.is_poisoned(), "{case}: a response that is under way is cut off");
+                    }
+                    drop(view);
+                    let again = store.import_reader(&mut content.as_slice()).expect("imports");
+                    assert!(again.already_there, "{case}: what is whole is not written again");
+                }
+            }
         }
     }
 }
@@ -213,6 +350,25 @@ fn an_outboard_cut_under_an_open_view_is_rebuilt_at_the_next() {
     assert!(store.cached_view(&blob).is_none());
     assert!(is_sound(&store, &blob, BlobSize(size as u64)), "the blob itself was sound");
     assert!(store.cached_view(&blob).is_some_and(|view| !view.is_poisoned()));
+}
+
+/// Read piece by piece, it used to take the sound blob to quarantine with it.
+#[test]
+fn an_outboard_cut_while_it_is_read_leaves_the_blob_alone() {
+    let dir = fast_dir();
+    let store = open(dir.path(), Reading::Pread);
+    let blob = put(&store, &content(1, SIZE));
+    let view = store.view(&blob).expect("opens");
+    let end = view.outboard().expect("reads").len() as u64;
+    let path = outboard_path(dir.path(), &blob);
+    let kept = std::fs::read(&path).expect("reads");
+    assert!(view.outboard_window(range(72, end - 64)).expect("reads")[..] == kept[72..kept.len() - 64]);
+    cut(&path, end - 64);
+    assert!(view.outboard_window(range(0, end - 64)).is_ok(), "what is there can be read");
+    let read = view.outboard_window(range(end - 64, end));
+    assert!(matches!(read, Err(ViewError::Damaged { damage: Damage::Outboard, .. })), "{read:?}");
+    assert!(view.is_poisoned() && store.cached_view(&blob).is_none());
+    assert!(is_sound(&store, &blob, BlobSize(SIZE as u64)), "the blob itself was sound");
 }
 
 #[test]

@@ -118,6 +118,21 @@ fn the_cases() {
             assert!(error.to_string().starts_with("no permission to open"), "{error}");
             assert!(store.size_of(&blob).is_some(), "a blob that cannot be read now is not thrown away");
         }
+        "blobs of somebody else" => {
+            let store = open(&dir, Reading::Map);
+            let content = content(1, 16 << 20);
+            let view = store.view(&BlobId::of(&content)).expect("may be read");
+            let file = view.file().expect("has a file");
+            assert_ne!(std::os::unix::fs::MetadataExt::uid(&file.metadata().expect("looks")), UNPRIVILEGED);
+            // Far larger than what the system reads ahead.
+            let window = common::range(1 << 20, 15 << 20);
+            rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed).expect("drops the pages");
+            assert!(!view.is_resident(window), "mincore tells a stranger that every page is there");
+            view.load_window(common::range(1 << 20, 2 << 20)).expect("loads");
+            assert!(view.try_window(window).is_none(), "a page behind others that are there");
+            assert!(view.load_window(window).expect("loads")[..] == content[1 << 20..15 << 20]);
+            assert!(view.try_window(window).is_some_and(|bytes| bytes[..] == content[1 << 20..15 << 20]));
+        }
         other => panic!("unknown case {other}"),
     }
     writeln!(std::io::stdout(), "refused: {case}").expect("the parent reads");
@@ -154,5 +169,15 @@ fn a_blob_that_may_not_be_read_stays() {
         give_to_nobody(dir);
         let path = common::blob_path(dir, &blob);
         std::fs::set_permissions(path, PermissionsExt::from_mode(0o000)).expect("changes the mode");
+    });
+}
+
+/// `sudo penstock publish --to DIR` on a stopped node leaves blobs of root in it.
+#[test]
+fn cold_pages_of_somebody_elses_blob_are_not_served_at_once() {
+    as_nobody("blobs of somebody else", |dir| {
+        let blob = put(&open(dir, Reading::Map), &content(1, 16 << 20));
+        give_to_nobody(dir);
+        chown(common::blob_path(dir, &blob), Some(0), Some(0)).expect("changes the owner");
     });
 }

@@ -5,7 +5,7 @@
 //! be opened on it. Holds every synced byte in memory: for small test data only.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -48,6 +48,7 @@ pub struct ImageDisk {
 struct State {
     plan: Plan,
     operations: u64,
+    free_bytes: Option<u64>,
     /// Bytes that survive a crash, by file number.
     synced: Vec<Vec<u8>>,
     /// File numbers by path: as the process sees them, and as a crash leaves them.
@@ -74,6 +75,11 @@ impl ImageDisk {
     /// Fails like this from now on; operations are still counted from the beginning.
     pub fn set_plan(&self, plan: Plan) {
         self.lock().plan = plan;
+    }
+
+    /// Says from now on that this much is free, whatever the real disk has. Writes do not count against it.
+    pub fn set_free_bytes(&self, bytes: u64) {
+        self.lock().free_bytes = Some(bytes);
     }
 
     /// Writes what a crash at this moment leaves into `into`, an existing and empty directory.
@@ -142,6 +148,10 @@ impl Disk for ImageDisk {
         RealDisk.open(path)
     }
 
+    fn look(&self, path: &Path) -> io::Result<Metadata> {
+        RealDisk.look(path)
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.lock();
         state.allow()?;
@@ -185,7 +195,8 @@ impl Disk for ImageDisk {
     }
 
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
-        RealDisk.free_bytes(path)
+        let told = self.lock().free_bytes;
+        told.map_or_else(|| RealDisk.free_bytes(path), Ok)
     }
 }
 

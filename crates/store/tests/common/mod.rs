@@ -19,6 +19,11 @@ pub(crate) const SIZES: [usize; 7] = [
 
 pub(crate) const MODES: [Reading; 2] = [Reading::Map, Reading::Pread];
 
+/// Whether the full matrices are asked for (`cargo xtask full`), not only what every change must pass.
+pub(crate) fn is_full() -> bool {
+    std::env::var_os("PENSTOCK_FULL").is_some_and(|value| value == "1")
+}
+
 /// Bytes that depend on `seed`, different for every seed and not periodic in any block size.
 pub(crate) fn content(seed: u64, size: usize) -> Vec<u8> {
     let mut bytes = vec![0; size];
