@@ -78,7 +78,7 @@ fn config_text(dir: &Path, root: &Path, certificate: &Certificate, http: u16, ht
     let (dir, root) = (dir.display(), root.display());
     let (cert, key) = (certificate.cert.display(), certificate.key.display());
     format!(
-        "daemon off;\nuser root;\nworker_processes 2;\npid {dir}/pid;\nerror_log {dir}/error warn;\n\
+        "daemon off;\nuser root;\nworker_processes auto;\npid {dir}/pid;\nerror_log {dir}/error warn;\n\
          events {{ worker_connections 4096; }}\n\
          http {{\n  access_log off;\n  sendfile on;\n  sendfile_max_chunk 0;\n  tcp_nopush on;\n  tcp_nodelay on;\n  \
          keepalive_timeout 75;\n  keepalive_requests 1000000000;\n  open_file_cache max=100;\n  \

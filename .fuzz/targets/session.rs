@@ -28,6 +28,8 @@ fuzz_target!(|data: &[u8]| {
         items: BTreeMap::new(),
         running: BTreeMap::new(),
         lied: false,
+        edges,
+        blamed: BTreeSet::new(),
     };
     world.want(&mut script);
     while !script.0.is_empty() {
@@ -61,6 +63,9 @@ struct World {
     running: BTreeMap<u64, (RangeRequest, bool, u64)>,
     /// Whether any edge has sent wrong bytes so far.
     lied: bool,
+    edges: usize,
+    /// Edges that ever did anything but answer promptly and truly.
+    blamed: BTreeSet<usize>,
 }
 
 impl World {
@@ -89,13 +94,19 @@ impl World {
                 assert!(self.running.len() <= PARALLEL, "more requests than allowed");
             }
             Action::Cancel(id) => {
-                self.running.remove(&id.0);
+                // It stalled, or its edge was dropped for something else.
+                if let Some((request, ..)) = self.running.remove(&id.0) {
+                    self.blamed.insert(request.edge.0);
+                }
             }
             Action::Idle => {
                 assert!(self.items.is_empty(), "{} items are forgotten", self.items.len());
                 return true;
             }
-            Action::Fail(_) => return true,
+            Action::Fail(error) => {
+                assert_eq!(self.blamed.len(), self.edges, "gave up although an honest edge is left: {error}");
+                return true;
+            }
             Action::Wait(until) => {
                 assert!(until > self.now);
                 if self.running.is_empty() {
@@ -121,7 +132,10 @@ impl World {
         let Some(request) = self.pick(script.next()) else { return };
         match event & 15 {
             0..=2 => self.head(request, good_head(request.range)),
-            3 => self.head(request, strange_head(request.range, script)),
+            3 => {
+                self.blamed.insert(request.edge.0);
+                self.head(request, strange_head(request.range, script));
+            }
             4..=8 => self.body(request, 1 + u64::from(script.next()) * 40, false),
             9 => self.body(request, 1 + u64::from(script.next()) * 40, true),
             10 => self.body(request, request.range.len() + 1, false),
@@ -160,6 +174,9 @@ impl World {
         let over = *cursor >= request.range.end();
         let bytes: Vec<u8> = (from..from + length).map(|at| byte_at(at) ^ u8::from(lie)).collect();
         self.lied |= lie;
+        if lie || length > request.range.len() {
+            self.blamed.insert(request.edge.0);
+        }
         let arrived = self.session.on_bytes(request.id, &bytes, self.now);
         if over {
             self.running.remove(&request.id.0);
@@ -180,6 +197,7 @@ impl World {
 
     fn end(&mut self, request: RangeRequest, tell: impl FnOnce(&mut Session, Millis)) {
         self.running.remove(&request.id.0);
+        self.blamed.insert(request.edge.0);
         tell(&mut self.session, self.now);
     }
 }

@@ -48,11 +48,32 @@ impl Drop for SocketDir {
     }
 }
 
+/// What to do about a data directory that is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Absent {
+    /// Say so: a mistyped name must not become a node with nothing in it.
+    Refuse,
+    /// Make it: this command brings the first content.
+    Make,
+}
+
 /// Connects as `--to` says.
 ///
 /// # Errors
-/// No token, no answer, or a directory that stays busy.
+/// No token, no answer, no such directory, or one that stays busy.
 pub(crate) fn connect(desk: &Desk) -> anyhow::Result<Session> {
+    connect_to(desk, Absent::Refuse)
+}
+
+/// As [`connect`], for commands that may bring a new data directory its first content.
+///
+/// # Errors
+/// No token, no answer, or a directory that stays busy.
+pub(crate) fn connect_or_make(desk: &Desk) -> anyhow::Result<Session> {
+    connect_to(desk, Absent::Make)
+}
+
+fn connect_to(desk: &Desk, absent: Absent) -> anyhow::Result<Session> {
     match &desk.to {
         Destination::Url(url) => {
             let token = secrets::from_file_or_env(desk.admin_token_file.as_deref(), "PENSTOCK_ADMIN_TOKEN")?;
@@ -63,6 +84,9 @@ pub(crate) fn connect(desk: &Desk) -> anyhow::Result<Session> {
             };
             let roots = desk.ca.clone().map_or(Roots::System, Roots::File);
             Ok(Session::new(AdminClient::for_url(url, Some(token.reveal()), &roots)?))
+        }
+        Destination::DataDir(dir) if absent == Absent::Refuse && !DataDirLock::exists(dir) => {
+            bail!("{} is no node's data directory: name [data] dir of its config, or its admin URL", dir.display())
         }
         Destination::DataDir(dir) => at_directory(dir),
     }

@@ -2,6 +2,9 @@
 //!
 //! Exit codes are a contract: 1 failed, 2 refused by policy, 64 bad usage.
 
+use penstock_publish::PublishError;
+use penstock_publish::RegistryError;
+use penstock_publish::remote::ClientError;
 use std::process::ExitCode;
 
 /// Something went wrong.
@@ -47,6 +50,45 @@ impl Failure {
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self::Failed(error.into())
+        let error = error.into();
+        if error.chain().any(is_refusal) { Self::Refused(error) } else { Self::Failed(error) }
+    }
+}
+
+/// Whether a cause is a rule that said no rather than something that broke. Where a node answered, its
+/// status decides.
+fn is_refusal(cause: &(dyn std::error::Error + 'static)) -> bool {
+    if let Some(error) = cause.downcast_ref::<RegistryError>() {
+        return match error {
+            RegistryError::Refused { status, .. } => matches!(status, 401 | 403 | 451 | 507),
+            RegistryError::Unreachable { .. } | RegistryError::Answer(_) | RegistryError::Content(_) => false,
+        };
+    }
+    if let Some(error) = cause.downcast_ref::<PublishError>() {
+        return matches!(error, PublishError::Publisher { .. });
+    }
+    matches!(cause.downcast_ref::<ClientError>(), Some(ClientError::InTheClear(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(status: u16, code: &str) -> anyhow::Error {
+        let (code, title, detail) = (code.to_owned(), String::new(), String::new());
+        anyhow::Error::from(RegistryError::Refused { status, code, title, detail }).context("cannot register")
+    }
+
+    #[test]
+    fn a_rule_that_says_no_is_2_and_what_broke_is_1() {
+        for (status, code) in [(401, "admin_credentials"), (507, "disk_full"), (403, "signature_refused")] {
+            assert!(matches!(Failure::from(answered(status, code)), Failure::Refused(_)), "{status} {code}");
+        }
+        for (status, code) in [(400, "bad_request"), (404, "not_found"), (409, "conflict"), (500, "internal")] {
+            assert!(matches!(Failure::from(answered(status, code)), Failure::Failed(_)), "{status} {code}");
+        }
+        let clear = ClientError::InTheClear("http://ops.example".to_owned());
+        assert!(matches!(Failure::from(clear), Failure::Refused(_)));
+        assert!(matches!(Failure::from(anyhow::anyhow!("broken")), Failure::Failed(_)));
     }
 }

@@ -105,6 +105,10 @@ impl Edge {
             if !is_good {
                 let room = ANSWER_JSON_BYTES_MAX.saturating_sub(refusal.len());
                 refusal.extend_from_slice(&piece[..piece.len().min(room)]);
+                // A refusal without an end is told like any other.
+                if piece.len() > room {
+                    break;
+                }
                 continue;
             }
             let mut rest: &[u8] = &piece;

@@ -7,7 +7,9 @@ mod chores;
 mod lock;
 pub(crate) mod log;
 mod marker;
+mod settings;
 
-pub(crate) use assemble::{Assembled, Doors, assemble, assemble_held, private_config};
+pub(crate) use assemble::{Assembled, Doors, assemble, assemble_held};
 pub(crate) use lock::{DataDirLock, LockError};
 pub(crate) use marker::{Marker, url as marker_url};
+pub(crate) use settings::private_config;

@@ -1,7 +1,7 @@
 //! Which steps `test` and `full` run, in which order: cheap refusals first.
 
 use crate::run::{Depth, Step};
-use crate::steps::{cargo, deny, deploy, fuzz, measure, pairs, quickstart, readme, slow};
+use crate::steps::{cargo, deny, deploy, fuzz, linked, measure, pairs, quickstart, readme, slow};
 use crate::{tidy, tools};
 
 /// The checks of the tree itself.
@@ -34,13 +34,15 @@ pub fn short() -> Vec<Step> {
     ]
 }
 
-/// The long form: the short plan at full depth, then scale, soak and the measurements with their goals.
+/// The long form: the short plan at full depth, then the static binary, the soak, and the measurements with their
+/// goals, the start with 100,000 blobs among them.
 #[must_use]
 pub fn full() -> Vec<Step> {
     let mut steps: Vec<Step> = short().into_iter().filter(|step| step.name != "benches").collect();
+    steps.push(Step { name: "static", what: "the static binary builds and does the main job", run: linked::check });
     steps.push(Step {
         name: "soak",
-        what: "an hour of load, updates and reloads; memory stays flat",
+        what: "load, reloads and new blobs for twenty minutes; memory stays flat",
         run: measure::soak,
     });
     steps.push(Step { name: "benches", what: "the measurements, against their goals", run: measure::gate });

@@ -17,7 +17,7 @@ pub struct Tool {
 }
 
 /// Everything that the checks drive.
-pub const TOOLS: [Tool; 9] = [
+pub const TOOLS: [Tool; 11] = [
     Tool { program: "g++", package: "g++" },
     Tool { program: "curl", package: "curl" },
     Tool { program: "wget", package: "wget" },
@@ -27,6 +27,8 @@ pub const TOOLS: [Tool; 9] = [
     Tool { program: "python3", package: "python3" },
     Tool { program: "nginx", package: "nginx-light" },
     Tool { program: "wrk", package: "wrk" },
+    Tool { program: "openssl", package: "openssl" },
+    Tool { program: "ip", package: "iproute2" },
 ];
 
 /// Makes sure that the tools are there.
@@ -34,7 +36,7 @@ pub const TOOLS: [Tool; 9] = [
 /// # Errors
 /// When one is missing and cannot be installed; the message is the command that installs it.
 pub fn ensure(_: &Context) -> Result<Tally> {
-    let missing = missing(shell::has, python_has_requests());
+    let missing = missing(shell::has, python_has);
     if missing.is_empty() {
         return Ok(Tally::one().note("every tool is there"));
     }
@@ -53,17 +55,24 @@ pub fn ensure(_: &Context) -> Result<Tally> {
     Ok(Tally::one().note(format!("installed {}", missing.join(", "))))
 }
 
-fn missing(has: impl Fn(&str) -> bool, requests: bool) -> Vec<&'static str> {
-    let mut packages: Vec<_> = TOOLS.iter().filter(|tool| !has(tool.program)).map(|tool| tool.package).collect();
-    if !requests {
-        packages.push("python3-requests");
-    }
-    packages
+/// Modules of Python that the checks use: with which interpreters, and the package that brings it.
+const MODULES: [(&str, &[&str], &str); 2] = [
+    // One of the tests' clients; they try both interpreters.
+    ("requests", &["/usr/bin/python3", "python3"], "python3-requests"),
+    // Fetches the real builds.
+    ("pip", &["python3"], "python3-pip"),
+];
+
+fn missing(has: impl Fn(&str) -> bool, python_has: impl Fn(&[&str], &str) -> bool) -> Vec<&'static str> {
+    let tools = TOOLS.iter().filter(|tool| !has(tool.program)).map(|tool| tool.package);
+    let modules = MODULES.iter().filter(|(module, pythons, _)| !python_has(pythons, module));
+    tools.chain(modules.map(|(_, _, package)| *package)).collect()
 }
 
-fn python_has_requests() -> bool {
-    ["python3", "/usr/bin/python3"].iter().any(|python| {
-        Command::new(python).args(["-c", "import requests"]).output().is_ok_and(|out| out.status.success())
+fn python_has(pythons: &[&str], module: &str) -> bool {
+    pythons.iter().any(|python| {
+        let asked = Command::new(python).args(["-c", &format!("import {module}")]).output();
+        asked.is_ok_and(|output| output.status.success())
     })
 }
 
@@ -77,7 +86,7 @@ mod tests {
 
     #[test]
     fn names_the_packages_of_absent_programs_only() {
-        assert!(missing(|_| true, true).is_empty());
-        assert_eq!(missing(|program| program != "aria2c", false), ["aria2", "python3-requests"]);
+        assert!(missing(|_| true, |_, _| true).is_empty());
+        assert_eq!(missing(|program| program != "aria2c", |_, module| module == "pip"), ["aria2", "python3-requests"]);
     }
 }

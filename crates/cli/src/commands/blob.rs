@@ -54,7 +54,7 @@ fn add(args: &BlobAdd, output: &Output) -> Done {
     let mut hasher = blake3::Hasher::new();
     let length = io::copy(&mut file, &mut hasher).with_context(failed)?;
     let blob = BlobId::from(hasher.finalize());
-    let session = desk::connect(&args.desk)?;
+    let session = desk::connect_or_make(&args.desk)?;
     if !session.registry().missing(&[blob])?.is_empty() {
         session.registry().put_blob(&blob, Content::File { path: &args.file, bytes: length })?;
     }
@@ -98,16 +98,15 @@ fn get(args: &BlobGet, output: &Output) -> Done {
     let file = File::create(&temporary).with_context(cannot)?;
     let mut writer = BufWriter::with_capacity(1 << 20, file);
     let fetched = fetch(args.blob, &args.source, &mut writer);
-    let length = match fetched {
-        Ok(length) => length,
-        Err(failure) => {
-            // Best effort: the failure that is about to be told is the news.
-            let _ = std::fs::remove_file(&temporary);
-            return Err(failure);
-        }
-    };
-    writer.flush().and_then(|()| writer.get_ref().sync_all()).with_context(cannot)?;
-    std::fs::rename(&temporary, &args.out).with_context(cannot)?;
+    let placed = fetched.and_then(|length| {
+        writer.flush().and_then(|()| writer.get_ref().sync_all()).with_context(cannot)?;
+        std::fs::rename(&temporary, &args.out).with_context(cannot)?;
+        Ok(length)
+    });
+    let length = placed.inspect_err(|_| {
+        // Best effort: the failure that is about to be told is the news.
+        let _ = std::fs::remove_file(&temporary);
+    })?;
     let answer = BlobAnswer { blob: args.blob, bytes: length };
     output.result(&answer, &format!("{}: {}, every byte checked", args.out.display(), bytes(length)))?;
     Ok(ExitCode::SUCCESS)
@@ -121,7 +120,7 @@ fn verify(args: &BlobVerify, output: &Output) -> Done {
         Err(Failure::Refused(error)) if error.downcast_ref::<FetchError>().is_some_and(is_proof) => {
             let reason = error.root_cause().to_string();
             let document = Verified { blob: args.blob, bytes: None, intact: false, reason: Some(reason) };
-            (document, ExitCode::from(failure::FAILED))
+            (document, ExitCode::from(failure::REFUSED))
         }
         Err(failure) => return Err(failure),
     };

@@ -16,7 +16,7 @@ use std::time::Duration;
 /// Publishes, and offers when a channel is named.
 pub(crate) fn run(args: Publish, output: &Output) -> Done {
     let key = keyfile::load(&args.key)?;
-    let session = desk::connect(&args.desk)?;
+    let session = desk::connect_or_make(&args.desk)?;
     ensure_product(&session, &args.product, args.access.into())?;
     let rule = |files: crate::args::desk::ComponentFiles| ComponentRule {
         name: files.name,

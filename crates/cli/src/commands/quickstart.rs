@@ -14,7 +14,7 @@ use crate::commands::{Done, install, now, publish};
 use crate::compare;
 use crate::desk::Session;
 use crate::failure::Failure;
-use crate::node::{Assembled, Doors, assemble, log, marker_url};
+use crate::node::{Assembled, DataDirLock, Doors, assemble_held, log, marker_url};
 use crate::output::Output;
 use crate::progress::Bar;
 use anyhow::{Context as _, bail};
@@ -22,9 +22,9 @@ use builds::Builds;
 use document::Document;
 use layout::{Layout, Ports};
 use penstock_client::{EdgeUrl, Intent, PullReport, PullRequest, Target, Tuning};
-use penstock_core::api::MintToken;
+use penstock_core::api::{ChannelsAnswer, MintToken};
 use penstock_core::catalog::AccessClass;
-use penstock_core::id::{Platform, Version};
+use penstock_core::id::{ChannelName, Platform, Version};
 use penstock_core::keys::TrustSet;
 use penstock_core::sign::SecretKey;
 use penstock_edge::supervise::Supervisor;
@@ -44,6 +44,8 @@ const DRAIN: Duration = Duration::from_secs(2);
 pub(crate) fn run(args: &Quickstart, output: &Output) -> Done {
     let began = Instant::now();
     let layout = Layout::prepare(&args.dir)?;
+    // Before anything is changed: a node that serves from here keeps its config and its document.
+    let lock = DataDirLock::take(&layout.data())?;
     document::withdraw(layout.root())?;
     let builds = Builds::prepare(&layout, args.build.as_deref())?;
     let key = publisher_key(&layout)?;
@@ -51,11 +53,18 @@ pub(crate) fn run(args: &Quickstart, output: &Output) -> Done {
     let config = layout.write_config(Ports::new(args.port)?, &files)?;
     let log = log::Log::install(&config.log, &log::Destination::File(&layout.log()))?;
     let on_reload = log.on_reload();
-    let node = assemble(config, Doors::Configured, Box::new(move |config| on_reload(&config.log)))?;
+    let node = assemble_held(config, Doors::Configured, Box::new(move |config| on_reload(&config.log)), lock)?;
 
     let tour = Tour { layout: &layout, builds: &builds, key: &key, node: &node, output };
     let urls = tour.document()?;
-    let done = tour.walk(&urls)?;
+    let done = match tour.walk(&urls) {
+        Ok(done) => done,
+        Err(failure) => {
+            // Nobody may find the document of a node that is about to be gone.
+            document::withdraw(layout.root())?;
+            return Err(failure);
+        }
+    };
     let summary = Summary::new(&urls, &builds, done, began.elapsed());
     output.result(&summary, &summary.text(&layout, args.once))?;
 
@@ -122,28 +131,44 @@ impl Tour<'_> {
         publish::ensure_product(&session, &self.builds.product, AccessClass::Open)?;
         self.layout.forget_install()?;
         let [first, second] = &self.builds.versions;
-        let published_first = self.publish(&session, 0)?;
+        // Publishing is not offering: the channel moves once, to the second version, and not while it offers
+        // something that somebody published here since.
+        let published_first = self.publish(&session, 0, None)?;
         let install = self.pull(urls, Target::Version(first.clone()))?;
         self.compare(0)?;
-        let published_second = self.publish(&session, 1)?;
+        let is_ours = self.offered(&session)?.is_none_or(|offered| self.builds.made(&offered));
+        let published_second = self.publish(&session, 1, is_ours.then(install::stable))?;
         // From here on everything that the document names is served.
         document::publish(self.layout.root(), urls)?;
-        let update = self.pull(urls, Target::Channel(install::stable()))?;
-        if update.to != *second {
-            let other = anyhow::anyhow!("channel stable offers {} and not {second}: use another --dir", update.to);
-            return Err(other.into());
-        }
+        let target = if is_ours { Target::Channel(install::stable()) } else { Target::Version(second.clone()) };
+        let update = self.pull(urls, target)?;
         let compared = self.compare(1)?;
         Ok(Walked { published: [published_first, published_second], install, update, compared })
     }
 
-    fn publish(&self, session: &Session, edition: usize) -> Result<PublishReport, Failure> {
+    /// What channel `stable` offers.
+    fn offered(&self, session: &Session) -> anyhow::Result<Option<Version>> {
+        let path = format!("/admin/v1/products/{}/channels", self.builds.product);
+        let answer: ChannelsAnswer = session.get(&path)?;
+        let stable = answer
+            .channels
+            .into_iter()
+            .find(|row| row.channel == install::stable() && row.platform == Platform::any());
+        Ok(stable.map(|row| row.version))
+    }
+
+    fn publish(
+        &self,
+        session: &Session,
+        edition: usize,
+        channel: Option<ChannelName>,
+    ) -> Result<PublishReport, Failure> {
         let version: Version = self.builds.versions[edition].clone();
         let key = SecretKey::from_seed(&self.key.to_seed());
         let dir = self.builds.dirs[edition].clone();
         let product = self.builds.product.clone();
         let request = PublishRequest {
-            channel: Some(install::stable()),
+            channel,
             ..PublishRequest::new(dir, product, version, Platform::any(), vec![key], now())
         };
         Ok(penstock_publish::publish(request, session.registry(), &Bar::new(*self.output))?)

@@ -3,10 +3,11 @@
 use super::api::ControlApi;
 use super::chores::{Chores, renew};
 use super::lock::{DataDirLock, LockError};
+use super::settings::{self, SettingsError};
 use penstock_control::{Control, ControlError, ControlOptions};
 use penstock_edge::admin::{AdminParts, AdminService};
 use penstock_edge::catalog::EdgeCatalog;
-use penstock_edge::config::{Access, Checked, Config, Database, Environment, NotYet};
+use penstock_edge::config::{Access, Checked, Database, NotYet};
 use penstock_edge::drain::Readiness;
 use penstock_edge::listen::tcp::{BindError, Inherited};
 use penstock_edge::metrics;
@@ -16,7 +17,7 @@ use penstock_edge::reload::OnReload;
 use penstock_edge::serve::{PlainTokens, Server, ServerParts};
 use penstock_origin::LocalOrigin;
 use penstock_store::{OpenError, Reading, Store, StoreOptions};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +48,9 @@ pub(crate) enum NodeError {
     /// The sockets that systemd passed cannot be used.
     #[error("cannot use the sockets that the service manager passed")]
     Inherited(#[from] BindError),
+    /// The directory cannot be written to.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
     /// No threads for what is done beside serving.
     #[error("the system gives no threads")]
     Threads(#[source] std::io::Error),
@@ -105,6 +109,9 @@ pub(crate) fn assemble_held(
     lock: DataDirLock,
 ) -> Result<Assembled, NodeError> {
     config.runnable().map_err(StartError::from)?;
+    if doors == Doors::Configured {
+        settings::keep(&config)?;
+    }
     metrics::install();
     let store = open_store(&config)?;
     let catalog = Arc::new(EdgeCatalog::default());
@@ -150,19 +157,6 @@ pub(crate) fn assemble_held(
     })?;
     let chores = Chores::start(&control, &store, scrub).map_err(NodeError::Threads)?;
     Ok(Assembled { node, kept: Kept { _chores: Some(chores), control, _lock: lock } })
-}
-
-/// The config of a node that only this process talks to.
-///
-/// # Errors
-/// Never in practice; the text is ours, but the environment may override it.
-pub(crate) fn private_config(data_dir: &Path) -> anyhow::Result<Checked> {
-    let dir = toml::Value::String(data_dir.display().to_string());
-    let text = format!("role = \"control\"\n[data]\ndir = {dir}\n[listen]\nadmin = \"\"\n");
-    Config::parse(&text, &Environment::default(), None).map_err(|problems| {
-        let first = problems.first().map(ToString::to_string).unwrap_or_default();
-        anyhow::anyhow!("cannot work on {}: {first}", data_dir.display())
-    })
 }
 
 fn open_store(config: &Checked) -> Result<Store, OpenError> {

@@ -32,6 +32,12 @@ pub(crate) enum LockError {
 }
 
 impl DataDirLock {
+    /// Whether a node or a command ever worked on the directory. A directory that cannot be looked into may
+    /// be one: taking its lock says what is wrong.
+    pub(crate) fn exists(dir: &Path) -> bool {
+        !matches!(dir.join("lock").try_exists(), Ok(false))
+    }
+
     /// Makes the directory when it is missing (mode 0700) and takes its lock without waiting.
     ///
     /// # Errors
@@ -62,9 +68,11 @@ mod tests {
     fn only_one_has_it_and_it_comes_back() {
         let dir = tempfile::tempdir().expect("dir");
         let data = dir.path().join("deep/data");
+        assert!(!DataDirLock::exists(&data));
         let lock = DataDirLock::take(&data).expect("free");
         assert!(matches!(DataDirLock::take(&data), Err(LockError::Held(_))));
         drop(lock);
+        assert!(DataDirLock::exists(&data));
         DataDirLock::take(&data).expect("free again");
     }
 }

@@ -5,7 +5,8 @@ use penstock_testkit::{Tree, noise};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Stdio;
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 #[test]
 fn bodies_under_way_are_finished_and_new_connections_are_not_taken() {
@@ -32,6 +33,8 @@ fn bodies_under_way_are_finished_and_new_connections_are_not_taken() {
         .collect();
     world.daemon().signal(rustix::process::Signal::TERM);
     assert!(world.daemon().await_state("STOPPING=1", Duration::from_secs(20)), "{}", world.daemon().log());
+    // The readers have not read on, so the drain is under way now, and the port must be closed already.
+    assert!(refused_within(&address, Duration::from_secs(10)), "new connections are taken during a drain");
 
     for stream in &mut readers {
         let mut answer = Vec::new();
@@ -45,20 +48,53 @@ fn bodies_under_way_are_finished_and_new_connections_are_not_taken() {
     assert!(TcpStream::connect(&address).is_err(), "nobody listens any more");
 }
 
+/// Whether the address stops taking connections. The doors close right after the node said that it stops.
+fn refused_within(address: &str, within: Duration) -> bool {
+    let until = Instant::now() + within;
+    while Instant::now() < until {
+        if TcpStream::connect(address).is_err() {
+            return true;
+        }
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+    false
+}
+
 #[test]
-fn a_client_under_way_when_the_node_stops_is_finished_by_another_node_of_the_same_content() {
-    let mut world = World::awake();
+fn a_client_goes_on_at_another_node_when_its_own_is_stopped() {
+    let mut world = World::asleep();
     let tree = Tree::small_game(21, 6_000_000);
     world.publish(&tree, "1.0");
+    let mut other = world.twin();
+    world.wake();
+    other.wake();
     let into = world.path("install");
-    let mut pull = world.pull_command(&into);
-    pull.args(["--limit-rate", "4MB"]).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = pull.spawn().expect("starts");
+    let both = format!("{},{}", world.url("http_url"), other.url("http_url"));
+    let mut pull = world.pull_from(&both, &into);
+    // Six megabytes at this rate take long enough to stop a node in the middle.
+    pull.args(["--limit-rate", "1MB"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = pull.spawn().expect("starts");
+    assert!(arrives_within(&into, Duration::from_secs(60)), "nothing was fetched");
     let status = world.daemon().terminate().expect("ends");
     assert_eq!(status.code(), Some(0), "{}", world.daemon().log());
-    // It was done before the node stopped, or it failed cleanly: either way it is simply run again.
-    let _ = child.wait_with_output().expect("our own child");
-    world.wake();
-    world.pull(&into);
+    assert!(child.try_wait().expect("our own child").is_none(), "it was done before the node stopped");
+    let output = child.wait_with_output().expect("our own child");
+    assert!(output.status.success(), "{}", said(&output));
     assert_same(&tree, &into);
+}
+
+/// Whether content arrives in the client's staging.
+fn arrives_within(into: &Path, within: Duration) -> bool {
+    let staging = into.join(".penstock/staging");
+    let until = Instant::now() + within;
+    while Instant::now() < until {
+        let staged = std::fs::read_dir(&staging).map(|list| {
+            list.flatten().filter_map(|entry| entry.metadata().ok()).filter(std::fs::Metadata::is_file).count()
+        });
+        if staged.is_ok_and(|count| count > 0) {
+            return true;
+        }
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+    false
 }

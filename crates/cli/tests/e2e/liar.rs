@@ -2,6 +2,7 @@
 
 use crate::world::{World, assert_same, document, said, text};
 use penstock_testkit::{Lie, LyingEdge, Tree};
+use std::path::Path;
 
 fn survives(lie: Lie) {
     let world = World::awake();
@@ -63,12 +64,32 @@ fn alone_it_gets_nothing_past_the_client() {
     let upstream = world.url("http_url").trim_start_matches("http://").parse().expect("an address");
     let liar = LyingEdge::start(Lie::WrongBytes, upstream).expect("starts");
     let into = world.path("install");
+    let output = world.pull_from(&liar.url(), &into).output().expect("starts");
+    assert!(!output.status.success(), "{}", said(&output));
+    assert!(liar.lies_told() > 0, "the liar was never asked");
+    assert_nothing_installed(&into);
+}
+
+#[test]
+fn a_token_is_never_sent_in_the_clear() {
+    let world = World::awake();
+    world.publish(&Tree::small_game(33, 100_000), "1.0");
+    let upstream = world.url("http_url").trim_start_matches("http://").parse().expect("an address");
+    let eavesdropper = LyingEdge::start(Lie::NotFound, upstream).expect("starts");
+    let into = world.path("install");
     let token = world.path("token");
     std::fs::write(&token, "a-secret-that-must-not-travel-in-the-clear").expect("written");
-    let mut pull = world.pull_from(&liar.url(), &into);
+    let mut pull = world.pull_from(&eavesdropper.url(), &into);
     let output = pull.args(["--token-file", text(&token)]).output().expect("starts");
-    assert!(!output.status.success(), "{}", said(&output));
-    assert!(liar.heads().iter().all(|head| !head.contains("a-secret")), "a token went over plain HTTP");
-    let installed = into.exists().then(|| Tree::read(&into).expect("readable").nodes);
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert_eq!(eavesdropper.heads(), Vec::<String>::new(), "something was asked over plain HTTP");
+    assert_nothing_installed(&into);
+    // The same without a token is asked, so the empty list above means something.
+    let output = world.pull_from(&eavesdropper.url(), &into).output().expect("starts");
+    assert!(!output.status.success() && !eavesdropper.heads().is_empty(), "{}", said(&output));
+}
+
+fn assert_nothing_installed(into: &Path) {
+    let installed = into.exists().then(|| Tree::read(into).expect("readable").nodes);
     assert!(installed.is_none_or(|nodes| nodes.is_empty()), "bytes of a liar were installed");
 }

@@ -9,5 +9,4 @@ mod drain;
 mod journey;
 mod liar;
 mod quickstart;
-mod readme;
 mod world;

@@ -2,6 +2,7 @@
 
 use penstock_testkit::{Certificate, Daemon, Tree};
 use serde_json::Value;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tempfile::TempDir;
@@ -63,6 +64,35 @@ impl World {
                       admin = \"127.0.0.1:0\"\n[tls]\ncert = \"cert.pem\"\nkey = \"cert.key\"\n[limits]\ndrain_seconds = 30\n";
         std::fs::write(dir.path().join("penstock.toml"), config).expect("written");
         Self { dir, certificate, trust, daemon: None }
+    }
+
+    /// As [`Self::asleep`], for a node that is found at the same addresses after a restart.
+    pub(crate) fn asleep_on_fixed_ports() -> Self {
+        let world = Self::asleep();
+        let held: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+        let path = world.path("penstock.toml");
+        let mut config = std::fs::read_to_string(&path).expect("written");
+        for socket in &held {
+            let port = socket.local_addr().expect("bound").port();
+            config = config.replacen("127.0.0.1:0\"", &format!("127.0.0.1:{port}\""), 1);
+        }
+        std::fs::write(&path, config).expect("written");
+        world
+    }
+
+    /// Another node with the same keys and content, which sleeps as this one does.
+    pub(crate) fn twin(&self) -> Self {
+        assert!(self.daemon.is_none(), "a running node's record is not copied");
+        let mut twin = Self::asleep();
+        twin.trust.clone_from(&self.trust);
+        // The same authority, so that one --ca is enough for both.
+        for name in ["cert.pem", "cert.key"] {
+            std::fs::copy(self.path(name), twin.path(name)).expect("copied");
+        }
+        twin.certificate = self.certificate.clone();
+        let copied = Command::new("cp").args(["-a", text(&self.data()), text(twin.dir.path())]).status();
+        assert!(copied.expect("cp starts").success());
+        twin
     }
 
     /// A running node.

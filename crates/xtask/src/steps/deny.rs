@@ -22,7 +22,7 @@ pub fn check(context: &Context) -> Result<Tally> {
     }
     let tally = Tally { passed: 3, ..Tally::default() };
     if !shell::has("cargo-deny") {
-        return Ok(tally.note("cargo-deny is not installed; our own reader of .deny.toml held its rules"));
+        return Ok(tally.note("cargo-deny is not installed; our own reader held its bans, licences and sources"));
     }
     let words = ["deny", "--offline", "check", "--config", ".deny.toml", "bans", "licenses", "sources"];
     shell::must(&mut cargo(context, &words))?;

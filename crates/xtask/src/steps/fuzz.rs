@@ -7,14 +7,17 @@ use crate::{say, shell};
 use anyhow::{Context as _, Result, bail, ensure};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::{Mutex, PoisonError};
 
 /// What makes the compiler count edges and compare operands for libFuzzer.
 const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 -Cdebug-assertions=on -Coverflow-checks=on";
 
-/// Seconds for each target in CI, and in the full run.
-const SECONDS: (u32, u32) = (12, 600);
+/// Seconds for each target in CI, and in the full run. A night's run is `cargo xtask fuzz --seconds N`.
+const SECONDS: (u32, u32) = (12, 180);
+/// Targets run side by side: each keeps one core busy, and nothing else runs then.
+const AT_ONCE: usize = 2;
 
 /// Every target for a while.
 ///
@@ -22,9 +25,25 @@ const SECONDS: (u32, u32) = (12, 600);
 /// When the targets do not build. A target that finds something counts as failed.
 pub fn check(context: &Context) -> Result<Tally> {
     build(context)?;
+    let seconds = context.pick(SECONDS.0, SECONDS.1);
+    let waiting = Mutex::new(targets(context)?);
+    let done = Mutex::new(Vec::new());
+    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some(target) = next() {
+                    let result = fuzz(context, &target, seconds);
+                    done.lock().unwrap_or_else(PoisonError::into_inner).push((target, result));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by(|(one, _), (other, _)| one.cmp(other));
     let mut tally = Tally::default();
-    for target in targets(context)? {
-        match fuzz(context, &target, context.pick(SECONDS.0, SECONDS.1)) {
+    for (_, result) in done {
+        match result {
             Ok(note) => tally.add(Tally::one().note(note)),
             Err(error) => {
                 say::loud(&format!("{error:#}"));
@@ -58,7 +77,7 @@ pub fn run_by_hand(context: &Context, words: &[&str]) -> Result<ExitCode> {
 }
 
 fn build(context: &Context) -> Result<()> {
-    let words = ["build", "--release", "--quiet", "--manifest-path", ".fuzz/Cargo.toml", "--target-dir"];
+    let words = ["build", "--release", "--locked", "--quiet", "--manifest-path", ".fuzz/Cargo.toml", "--target-dir"];
     let mut command = cargo(context, &words);
     command.arg(context.target.join("fuzz")).env("RUSTFLAGS", FLAGS);
     // Without --target the flags would reach build scripts too, which libFuzzer's runtime is not linked to.

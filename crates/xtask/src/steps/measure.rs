@@ -5,8 +5,9 @@ use crate::shell;
 use anyhow::{Result, bail};
 use std::process::Command;
 
-/// How long the soak lasts.
-const SOAK_MINUTES: &str = "60";
+/// How long the soak lasts. Long enough for several levels after the caches have filled; a night's run is
+/// `penstock-benches soak --minutes 600 --gate`.
+const SOAK_MINUTES: &str = "20";
 
 /// Every measurement with smoke sizes: shows that they run, not how fast anything is.
 ///
@@ -24,7 +25,7 @@ pub fn gate(context: &Context) -> Result<Tally> {
     benches(context, &["all", "--gate"])
 }
 
-/// An hour of load, updates and reloads.
+/// Load, reloads and new blobs for a while.
 ///
 /// # Errors
 /// When something fails or memory grows.

@@ -4,6 +4,7 @@ pub mod cargo;
 pub mod deny;
 pub mod deploy;
 pub mod fuzz;
+pub mod linked;
 pub mod measure;
 pub mod pairs;
 pub mod quickstart;

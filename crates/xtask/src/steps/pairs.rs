@@ -9,6 +9,7 @@ use crate::{say, shell};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -186,11 +187,31 @@ fn downloaded(report: &Value) -> Option<u64> {
     report.get("downloaded_bytes")?.as_u64()
 }
 
-/// Every file of `tree` is in `install` with the same bytes, and nothing else is but the client's own records.
+/// Every file of `tree` is in `install` with the same bytes and executable bit, and nothing else is but the client's own
+/// records.
 fn compare(tree: &Path, install: &Path) -> Result<()> {
     let words = ["--recursive", "--no-dereference", "--exclude=.penstock*"];
     let said = shell::quiet(Command::new("diff").args(words).arg(tree).arg(install))?;
     ensure!(said.success, "the install differs from what was published");
+    same_modes(tree, install)
+}
+
+fn same_modes(tree: &Path, install: &Path) -> Result<()> {
+    for entry in fs::read_dir(tree)? {
+        let entry = entry?;
+        let (about, other) = (entry.metadata()?, install.join(entry.file_name()));
+        if about.is_dir() {
+            same_modes(&entry.path(), &other)?;
+        } else if about.is_file() {
+            let executable = |mode: u32| mode & 0o100 != 0;
+            let installed = fs::symlink_metadata(&other)?.permissions().mode();
+            ensure!(
+                executable(about.permissions().mode()) == executable(installed),
+                "{} has another executable bit than what was published",
+                other.display()
+            );
+        }
+    }
     Ok(())
 }
 
@@ -239,6 +260,9 @@ mod tests {
         fs::write(install.join("sub/file"), "sama").expect("written");
         assert!(compare(&tree, &install).is_err());
         fs::write(install.join("sub/file"), "same").expect("written");
+        fs::set_permissions(install.join("sub/file"), fs::Permissions::from_mode(0o755)).expect("set");
+        assert!(compare(&tree, &install).is_err(), "another executable bit");
+        fs::set_permissions(install.join("sub/file"), fs::Permissions::from_mode(0o644)).expect("set");
         fs::write(install.join("strange"), "x").expect("written");
         assert!(compare(&tree, &install).is_err());
         fs::remove_file(install.join("strange")).expect("removed");

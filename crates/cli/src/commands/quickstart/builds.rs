@@ -1,4 +1,7 @@
 //! The two versions that are published: the generated sample, or a build and a small change of it.
+//!
+//! A version never changes what it holds, so the versions of a build carry a print of its tree: a build that
+//! was made anew, or another one of the same name, gets versions of its own.
 
 use super::layout::Layout;
 use crate::sample::{self, Edition, Scale};
@@ -6,6 +9,7 @@ use anyhow::{Context as _, bail};
 use penstock_core::id::{ProductId, Version};
 use std::fs;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// Bytes that the second version of a build has more, in the middle of its largest file.
@@ -16,7 +20,7 @@ const INSERTED_BYTES: usize = 4096;
 pub(crate) struct Builds {
     /// The product's name.
     pub(crate) product: ProductId,
-    /// `1` and `2`.
+    /// `1` and `2`; of a build `1-PRINT` and `2-PRINT`.
     pub(crate) versions: [Version; 2],
     /// Their trees.
     pub(crate) dirs: [PathBuf; 2],
@@ -43,10 +47,62 @@ impl Builds {
             bail!("the quickstart's directory lies inside the build {}: name another with --dir", build.display());
         }
         let product = product_of(&build);
-        let second = layout.builds().join(product.as_str()).join("2");
+        let print = print_of(&build)?;
+        let versions = [version(&format!("1-{print}")), version(&format!("2-{print}"))];
+        let copies = layout.builds().join(product.as_str());
+        let second = copies.join(versions[1].as_str());
+        if !second.is_dir() && copies.is_dir() {
+            // Copies of what the build was before: as large as it, and of no use any more.
+            fs::remove_dir_all(&copies).with_context(|| format!("cannot remove {}", copies.display()))?;
+        }
         whole(&second, |draft| change(&build, draft))?;
         Ok(Self { product, versions, dirs: [build, second] })
     }
+
+    /// Whether a version was made by a quickstart, this or an earlier one.
+    pub(crate) fn made(&self, offered: &Version) -> bool {
+        let own = |text: &str| {
+            text == "1" || text == "2" || text.strip_prefix("1-").or(text.strip_prefix("2-")).is_some_and(is_print)
+        };
+        own(offered.as_str())
+    }
+}
+
+/// Hexadecimal digits of a build's print.
+const PRINT_DIGITS: usize = 8;
+
+fn is_print(text: &str) -> bool {
+    text.len() == PRINT_DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase())
+}
+
+/// What a build's tree looks like without reading its files: place, paths, lengths and times of change.
+fn print_of(build: &Path) -> anyhow::Result<String> {
+    let mut lines = Vec::new();
+    list(build, Path::new(""), &mut lines)?;
+    lines.sort();
+    let mut hasher = blake3::Hasher::new();
+    for line in std::iter::once(build.display().to_string()).chain(lines) {
+        hasher.update(&(line.len() as u64).to_le_bytes());
+        hasher.update(line.as_bytes());
+    }
+    let print: String = hasher.finalize().to_hex().chars().take(PRINT_DIGITS).collect();
+    Ok(print)
+}
+
+fn list(root: &Path, at: &Path, lines: &mut Vec<String>) -> anyhow::Result<()> {
+    let dir = root.join(at);
+    for entry in fs::read_dir(&dir).with_context(|| format!("cannot read {}", dir.display()))? {
+        let entry = entry?;
+        let path = at.join(entry.file_name());
+        let about = entry.metadata().with_context(|| format!("cannot look at {}", root.join(&path).display()))?;
+        if about.is_dir() {
+            list(root, &path, lines)?;
+        } else {
+            let (seconds, nanos) = (about.mtime(), about.mtime_nsec());
+            lines.push(format!("{:?} {} {:o} {seconds}.{nanos}", path, about.len(), about.mode()));
+        }
+    }
+    Ok(())
 }
 
 fn version(text: &str) -> Version {
@@ -156,6 +212,14 @@ mod tests {
         assert!(builds.dirs[1].join("quickstart-note.txt").exists());
         let again = Builds::prepare(&layout, Some(&build)).expect("reused");
         assert_eq!(again.dirs, builds.dirs);
+        assert!(builds.versions.iter().all(|version| builds.made(version)));
+        assert!(!builds.made(&version("2.0")) && !builds.made(&version("1-final")));
+
+        fs::write(build.join("small"), "made anew").expect("written");
+        let anew = Builds::prepare(&layout, Some(&build)).expect("made");
+        assert_ne!(anew.versions, builds.versions, "a version never changes");
+        assert_eq!(fs::read(anew.dirs[1].join("small")).expect("there"), b"made anew");
+        assert!(!builds.dirs[1].exists(), "the old copy is gone");
     }
 
     #[test]
