@@ -22,5 +22,6 @@ pub mod request;
 pub mod sign;
 pub mod statement;
 pub mod time;
+pub mod token;
 pub mod tree;
 pub mod trust;

@@ -228,14 +228,16 @@ impl Multipart {
     pub fn content_type(&self) -> String {
         format!("multipart/byteranges; boundary={}", self.boundary)
     }
-    /// The exact length of the body in bytes.
+    /// The exact length of the body in bytes; it saturates for sizes that no blob can have.
     #[must_use]
     pub fn total_bytes(&self) -> u64 {
         let total = BOUNDARY_LINE + PART_FIELDS + decimal_digits(self.size.0);
         let numbers = |range: ByteRange| decimal_digits(range.start()) + decimal_digits(range.end() - 1);
-        let parts: u64 = self.parts.iter().map(|range| total + numbers(range) + range.len()).sum();
         // The first delimiter lacks the line end before it, the last one has two more dashes.
-        parts - 2 + BOUNDARY_LINE + 2
+        let last = BOUNDARY_LINE;
+        self.parts
+            .iter()
+            .fold(last, |sum, range| sum.saturating_add(total + numbers(range)).saturating_add(range.len()))
     }
     /// The `index`th stretch of the body; `None` behind the last.
     #[must_use]

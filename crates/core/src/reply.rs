@@ -27,6 +27,8 @@ pub enum Problem {
     TokenOverPlainHttp,
     /// Wrong or missing admin credentials.
     AdminCredentials,
+    /// Something is not signed by the key that has to sign it.
+    SignatureRefused,
     /// Too much from one peer.
     TooManyRequests,
     /// The node is full, draining or lacks something it will have again.
@@ -46,7 +48,7 @@ pub enum Problem {
 }
 
 /// Every problem, for the documentation and its test.
-pub const ALL: [Problem; 20] = [
+pub const ALL: [Problem; 21] = [
     Problem::Refused(Refusal::Unknown),
     Problem::Refused(Refusal::Withdrawn),
     Problem::Refused(Refusal::TokenRequired),
@@ -59,6 +61,7 @@ pub const ALL: [Problem; 20] = [
     Problem::Misdirected,
     Problem::TokenOverPlainHttp,
     Problem::AdminCredentials,
+    Problem::SignatureRefused,
     Problem::TooManyRequests,
     Problem::Unavailable,
     Problem::BlobDamaged,
@@ -84,6 +87,7 @@ impl Problem {
             Self::Misdirected => "misdirected",
             Self::TokenOverPlainHttp => "token_over_plain_http",
             Self::AdminCredentials => "admin_credentials",
+            Self::SignatureRefused => "signature_refused",
             Self::TooManyRequests => "too_many_requests",
             Self::Unavailable => "unavailable",
             Self::BlobDamaged => "blob_damaged",
@@ -101,6 +105,7 @@ impl Problem {
             Self::Refused(Refusal::Unknown) | Self::NotFound => 404,
             Self::Refused(Refusal::Withdrawn) => 410,
             Self::Refused(Refusal::TokenRequired) | Self::AdminCredentials => 401,
+            Self::SignatureRefused => 403,
             Self::BadRequest | Self::TokenOverPlainHttp => 400,
             Self::MethodNotAllowed => 405,
             Self::PreconditionFailed => 412,
@@ -132,6 +137,7 @@ impl Problem {
             Self::Misdirected => "this listener does not serve that host",
             Self::TokenOverPlainHttp => "tokens are not accepted over plain http",
             Self::AdminCredentials => "admin credentials are missing or wrong",
+            Self::SignatureRefused => "this is not signed by the key that has to sign it",
             Self::TooManyRequests => "too much at once from this address",
             Self::Unavailable => "not available now, try again later",
             Self::BlobDamaged => "this node's copy of the blob is damaged",
