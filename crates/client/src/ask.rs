@@ -12,14 +12,19 @@ use penstock_core::api::ProblemDocument;
 use penstock_core::limits::ANSWER_JSON_BYTES_MAX;
 use std::error::Error;
 use std::time::Duration;
+use tokio::time::{Instant, timeout};
 
-/// Longest wait for one small answer.
-const ANSWER_SECONDS_MAX: u64 = 30;
+/// Longest silence of an edge before its answer, and within it.
+const SILENCE_SECONDS_MAX: u64 = 30;
+/// Slowest acceptable mean of an answer, in bytes per second, beyond that silence: the largest manifest root
+/// takes a modem half an hour, and an edge that only drips ends some day.
+const BYTES_PER_SECOND_MIN: u64 = 4 * 1024;
 /// Rounds over all edges before a question is given up.
 const ROUNDS: u32 = 3;
-/// Pause between rounds, and the longest `Retry-After` that is waited for here.
+/// First pause between rounds, doubled with each further one.
 const ROUND_PAUSE_MS: u64 = 400;
-const RETRY_AFTER_SECONDS_MAX: u64 = 10;
+/// Longest `Retry-After` that is waited for in full; a longer one is waited for so long, too, and then asked again.
+const RETRY_AFTER_SECONDS_MAX: u64 = 60;
 
 /// Asks edges in turn until `believe` accepts an answer of at most `max` bytes.
 pub(crate) fn ask<T>(
@@ -30,7 +35,7 @@ pub(crate) fn ask<T>(
 ) -> Result<T, PullError> {
     let mut last = PullError::NoEdges;
     for round in 0..ROUNDS {
-        let mut pause_ms = ROUND_PAUSE_MS << round;
+        let mut pause_ms = pause_ms_after(round, None);
         let mut may_pass = false;
         for (index, edge) in network.edges().iter().enumerate() {
             let answer = network.ask(|transport| {
@@ -45,8 +50,7 @@ pub(crate) fn ask<T>(
                 Ok(Answered::Status { status, retry_after_seconds, body }) => {
                     if matches!(status, 408 | 425 | 429 | 500..=599) {
                         may_pass = true;
-                        let asked = retry_after_seconds.unwrap_or(0).min(RETRY_AFTER_SECONDS_MAX);
-                        pause_ms = pause_ms.max(asked * 1000);
+                        pause_ms = pause_ms.max(pause_ms_after(round, retry_after_seconds));
                     }
                     last = prefer(last, refusal(edge, status, &body));
                 }
@@ -64,6 +68,12 @@ pub(crate) fn ask<T>(
         }
     }
     Err(last)
+}
+
+/// How long to wait after a round: what an edge asked for, within bounds.
+fn pause_ms_after(round: u32, retry_after_seconds: Option<u64>) -> u64 {
+    let asked = retry_after_seconds.unwrap_or(0).min(RETRY_AFTER_SECONDS_MAX);
+    (asked * 1000).max(ROUND_PAUSE_MS << round)
 }
 
 /// A refusal or a broken signature says more than an edge that cannot be reached.
@@ -86,30 +96,36 @@ enum Answered {
 enum Trouble {
     #[error(transparent)]
     Transport(TransportError),
-    #[error("no answer within {ANSWER_SECONDS_MAX} s")]
+    #[error("it was silent for {SILENCE_SECONDS_MAX} s")]
+    Silent,
+    #[error("it sends less than {BYTES_PER_SECOND_MIN} bytes per second")]
     Slow,
     #[error("its answer is larger than {0} bytes")]
     TooLarge(usize),
 }
 
 async fn get(transport: &dyn Transport, edge: EdgeIndex, target: &str, max: usize) -> Result<Answered, Trouble> {
-    let talk = async {
-        let request = GetRequest { target: target.to_owned(), range: None };
-        let mut answer = transport.get(edge, request).await.map_err(Trouble::Transport)?;
-        let good = answer.head.status == 200;
-        let max = if good { max } else { max.min(ANSWER_JSON_BYTES_MAX) };
-        let mut body = Vec::new();
-        while let Some(piece) = answer.body.next().await {
-            let piece = piece.map_err(Trouble::Transport)?;
-            if body.len() + piece.len() > max {
-                return Err(Trouble::TooLarge(max));
-            }
-            body.extend_from_slice(&piece);
+    let silence = Duration::from_secs(SILENCE_SECONDS_MAX);
+    let started = Instant::now();
+    let request = GetRequest { target: target.to_owned(), range: None };
+    let answer = timeout(silence, transport.get(edge, request)).await.map_err(|_| Trouble::Silent)?;
+    let mut answer = answer.map_err(Trouble::Transport)?;
+    let good = answer.head.status == 200;
+    let max = if good { max } else { max.min(ANSWER_JSON_BYTES_MAX) };
+    let mut body = Vec::new();
+    // The size is bounded and known, so a slow link is given the time it needs as long as something comes.
+    while let Some(piece) = timeout(silence, answer.body.next()).await.map_err(|_| Trouble::Silent)? {
+        let piece = piece.map_err(Trouble::Transport)?;
+        if body.len() + piece.len() > max {
+            return Err(Trouble::TooLarge(max));
         }
-        let (status, retry_after_seconds) = (answer.head.status, answer.head.retry_after_seconds);
-        Ok(if good { Answered::Body(body) } else { Answered::Status { status, retry_after_seconds, body } })
-    };
-    tokio::time::timeout(Duration::from_secs(ANSWER_SECONDS_MAX), talk).await.unwrap_or(Err(Trouble::Slow))
+        body.extend_from_slice(&piece);
+        if started.elapsed() > silence + Duration::from_secs(body.len() as u64 / BYTES_PER_SECOND_MIN) {
+            return Err(Trouble::Slow);
+        }
+    }
+    let (status, retry_after_seconds) = (answer.head.status, answer.head.retry_after_seconds);
+    Ok(if good { Answered::Body(body) } else { Answered::Status { status, retry_after_seconds, body } })
 }
 
 fn refusal(edge: &EdgeUrl, status: u16, body: &[u8]) -> PullError {
@@ -147,4 +163,65 @@ fn words(error: &Trouble) -> String {
         cause = error.source();
     }
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::AnswerHead;
+    use crate::transport::{Answer, AnswerBody, BoxFuture};
+    use bytes::Bytes;
+
+    /// An edge that sends `pieces` of a size, one every so many seconds. Time is tokio's, which the tests move.
+    #[derive(Clone, Copy)]
+    struct Slow {
+        pieces: usize,
+        bytes: usize,
+        seconds: u64,
+    }
+
+    impl AnswerBody for Slow {
+        fn next(&mut self) -> BoxFuture<'_, Option<Result<Bytes, TransportError>>> {
+            Box::pin(async move {
+                self.pieces = self.pieces.checked_sub(1)?;
+                tokio::time::sleep(Duration::from_secs(self.seconds)).await;
+                Some(Ok(Bytes::from(vec![0; self.bytes])))
+            })
+        }
+    }
+
+    impl Transport for Slow {
+        fn get(&self, _: EdgeIndex, _: GetRequest) -> BoxFuture<'_, Result<Answer, TransportError>> {
+            let head = AnswerHead { status: 200, content_range: None, content_length: None, retry_after_seconds: None };
+            Box::pin(async move { Ok(Answer { head, body: Box::new(*self) }) })
+        }
+    }
+
+    fn fetched(edge: Slow) -> Result<usize, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        let answer = runtime.expect("runtime").block_on(get(&edge, EdgeIndex(0), "/v1/x", 8 << 20));
+        match answer {
+            Ok(Answered::Body(body)) => Ok(body.len()),
+            Ok(Answered::Status { status, .. }) => Err(status.to_string()),
+            Err(trouble) => Err(trouble.to_string()),
+        }
+    }
+
+    /// Found in review: thirty seconds for up to 8 MiB, with no resume, shut out slow links.
+    #[test]
+    fn a_slow_link_gets_the_time_it_needs_and_a_dripping_edge_does_not() {
+        assert_eq!(fetched(Slow { pieces: 512, bytes: 16 << 10, seconds: 2 }), Ok(8 << 20));
+        let silent = fetched(Slow { pieces: 2, bytes: 16 << 10, seconds: 31 });
+        assert_eq!(silent, Err("it was silent for 30 s".to_owned()));
+        let dripping = fetched(Slow { pieces: 1000, bytes: 1, seconds: 20 });
+        assert_eq!(dripping, Err("it sends less than 4096 bytes per second".to_owned()));
+    }
+
+    #[test]
+    fn retry_after_is_obeyed_up_to_a_minute() {
+        assert_eq!(pause_ms_after(0, None), 400);
+        assert_eq!(pause_ms_after(2, Some(0)), 1600);
+        assert_eq!(pause_ms_after(0, Some(45)), 45_000);
+        assert_eq!(pause_ms_after(0, Some(3600)), 60_000);
+    }
 }

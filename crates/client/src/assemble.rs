@@ -3,12 +3,14 @@
 //! Every chunk is hashed when it is written, wherever it came from. An old chunk that turns out to be
 //! damaged is fetched instead. A batch is complete when this returns.
 
+use crate::bits::Bits;
 use crate::drive::{Checker, Network, Sink};
 use crate::error::{DiskError, PullError};
 use crate::layout;
 use crate::plan::{Frame, Group, Have, Plan, RowAction, Scene, Want};
 use crate::platform::{Root, read_at};
 use crate::pool;
+use crate::preflight::in_blocks;
 use crate::progress::{Phase, Progress};
 use crate::session::{DropReason, Item, ItemId, Verdict};
 use crate::stage::Staging;
@@ -37,8 +39,20 @@ pub(crate) struct Assembler<'a> {
     pub(crate) scene: &'a Scene<'a>,
     pub(crate) root: &'a Root,
     pub(crate) staging: &'a Staging<'a>,
+    /// How moved files come to their new place.
+    pub(crate) moves: Moves,
     pub(crate) workers: usize,
     pub(crate) progress: &'a dyn Progress,
+}
+
+/// How the content of a moved file comes to its new place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moves {
+    /// A second name; the first one goes at commit.
+    Link,
+    /// A copy (one that shares blocks, where the disk can): the old file is kept, and a game that changes the
+    /// live one must not change that.
+    Copy,
 }
 
 /// Where content on disk comes from.
@@ -69,7 +83,7 @@ impl Assembler<'_> {
         self.make_links(plan, rows, &mut done)?;
         self.progress.begin(Phase::Reuse, plan.preflight.reuse_bytes);
         for row in rows.clone().filter(|row| plan.actions[*row] == RowAction::Assemble) {
-            if self.scene.target.rows()[row].bytes == 0 {
+            if self.scene.target.row(row).bytes == 0 {
                 self.staging.touch(row)?;
             }
         }
@@ -102,50 +116,70 @@ impl Assembler<'_> {
             _ => None,
         };
         let target = self.scene.target;
-        let bad = Mutex::new(Vec::new());
-        for part in 0..target.part_count() {
-            if !target.rows_of_part(part).any(|row| moved(plan, row).is_some()) {
-                continue;
-            }
-            let chunks = target.load(part, self.scene.shelf)?;
-            let check = || {
-                let mut buffer = Vec::new();
-                let bad = &bad;
-                move |(old, row, offset, id, bytes): (usize, usize, u64, ChunkId, u32)| {
-                    let good = self
-                        .root
-                        .open_read(have.listing.path(old))
-                        .is_ok_and(|file: File| crate::scan::chunk_is_good(&file, offset, &id, bytes, &mut buffer));
-                    if !good {
-                        bad.lock().unwrap_or_else(PoisonError::into_inner).push(row);
-                    }
-                    Ok::<(), PullError>(())
+        let bad = Mutex::new(Bits::new(target.len()));
+        let check = || {
+            let mut buffer = Vec::new();
+            let mut open: Option<(usize, Option<File>)> = None;
+            let bad = &bad;
+            move |(old, row, offset, id, bytes): (usize, usize, u64, ChunkId, u32)| {
+                if open.as_ref().is_none_or(|(current, _)| *current != old) {
+                    open = Some((old, self.root.open_read(have.listing.path(old)).ok()));
                 }
-            };
-            pool::run(self.workers, check, |feed| {
+                let file = open.as_ref().and_then(|(_, file)| file.as_ref());
+                if !file.is_some_and(|file| crate::scan::chunk_is_good(file, offset, &id, bytes, &mut buffer)) {
+                    bad.lock().unwrap_or_else(PoisonError::into_inner).set(row);
+                }
+                Ok::<(), PullError>(())
+            }
+        };
+        pool::run(self.workers, check, |feed| {
+            for part in 0..target.part_count() {
+                if !target.rows_of_part(part).any(|row| moved(plan, row).is_some()) {
+                    continue;
+                }
+                let chunks = target.load(part, self.scene.shelf)?;
                 for visit in target.visit(part, &chunks) {
                     if let Some(old) = moved(plan, visit.row)
                         && feed.push((old, visit.row, visit.offset, visit.chunk.id, visit.chunk.bytes)).is_err()
                     {
-                        break;
+                        return Ok(());
                     }
                 }
-                Ok(())
-            })?;
-        }
+            }
+            Ok(())
+        })?;
         let bad = bad.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut copied = Vec::new();
         for row in rows.clone() {
             let Some(old) = moved(plan, row) else { continue };
-            let linked = !bad.contains(&row) && self.root.hard_link(have.listing.path(old), &layout::staged(row))?;
-            if linked {
-                done.reused_bytes += target.rows()[row].bytes;
+            let (from, to) = (have.listing.path(old), layout::staged(row));
+            let there = !bad.has(row)
+                && match self.moves {
+                    Moves::Link => self.root.hard_link(from, &to)?,
+                    Moves::Copy => self.root.reflink(from, &to, target.row(row).is_executable())?,
+                };
+            if there {
+                done.reused_bytes += target.row(row).bytes;
             } else {
-                // The disk has no second names, or the file is damaged: copy what is good, fetch the rest.
-                plan.actions[row] = RowAction::Assemble;
-                let entry = &target.rows()[row];
-                let first = entry.first_chunk as usize;
-                (first..first + entry.chunks as usize).for_each(|ordinal| plan.old.set(ordinal));
+                // The disk cannot, or the file is damaged: copy what is good, fetch the rest.
+                copied.push((row, old));
             }
+        }
+        self.check_room(&copied)?;
+        plan.copy_instead(self.scene, &have, &copied)
+    }
+
+    /// Moved files that have to be copied after all take room that the plan did not count.
+    fn check_room(&self, copied: &[(usize, usize)]) -> Result<(), PullError> {
+        if self.moves == Moves::Copy || copied.is_empty() {
+            return Ok(());
+        }
+        let volume = self.root.volume()?;
+        let bytes = |(row, _): &(usize, usize)| in_blocks(self.scene.target.row(*row).bytes, volume.block_bytes);
+        let needed_bytes = copied.iter().map(bytes).sum();
+        if needed_bytes > volume.free_bytes {
+            let free_bytes = volume.free_bytes;
+            return Err(PullError::NoSpace { dir: self.scene.dir.to_owned(), needed_bytes, free_bytes });
         }
         Ok(())
     }
@@ -187,8 +221,8 @@ impl Assembler<'_> {
                         continue;
                     }
                     let from = match origin {
-                        Origin::Old => self.scene.have.and_then(|have| plan.old_source(&have, &visit)),
-                        Origin::New => plan.first_place(target, &visit),
+                        Origin::Old => self.scene.have.and_then(|have| plan.source(have.listing, visit.ordinal)),
+                        Origin::New => plan.source(target, visit.ordinal),
                     };
                     let Some(from) = from else {
                         failed.lock().unwrap_or_else(PoisonError::into_inner).push((visit.ordinal, visit.chunk.bytes));
@@ -238,11 +272,8 @@ impl Assembler<'_> {
             done.written_bytes += group.wants.iter().map(|want| u64::from(want.bytes)).sum::<u64>();
             Ok(())
         })?;
-        for row in &target.rows()[rows.clone()] {
-            let first = row.first_chunk as usize;
-            for ordinal in
-                (first..first + row.chunks as usize).filter(|ordinal| plan.fetch.has(*ordinal)).collect::<Vec<_>>()
-            {
+        for ordinal in rows.clone().flat_map(|row| target.row(row).ordinals()) {
+            if plan.fetch.has(ordinal) {
                 plan.fetch.clear(ordinal);
                 plan.done.set(ordinal);
             }
@@ -326,16 +357,18 @@ impl Sink for FrameSink<'_> {
             let all = &self.group.wants;
             let from = all.partition_point(|want| want.frame < item.0);
             let wants = || all[from..].iter().take_while(|want| want.frame == item.0);
-            let piece = |want: &Want| &content[want.at as usize..want.at as usize + want.bytes as usize];
-            let mut last: Option<(ChunkId, u32)> = None;
+            // A part was checked by itself; that its chunks lie within the frame is checked here again, where it is used.
+            let piece = |want: &Want| content.get(want.at as usize..want.at as usize + want.bytes as usize);
+            let mut last: Option<(ChunkId, u32, u32)> = None;
             for want in wants() {
-                if last != Some((want.id, want.at)) && ChunkId::of(piece(want)) != want.id {
+                let this = (want.id, want.at, want.bytes);
+                if last != Some(this) && piece(want).is_none_or(|piece| ChunkId::of(piece) != want.id) {
                     return Ok(Verdict::Bad);
                 }
-                last = Some((want.id, want.at));
+                last = Some(this);
             }
             for want in wants() {
-                self.staging.write(want.row, want.offset, piece(want))?;
+                self.staging.write(want.row, want.offset, piece(want).unwrap_or_default())?;
             }
             self.progress.advance(stored.len() as u64);
             Ok(Verdict::Good)

@@ -6,6 +6,7 @@
 //! the state's rename makes the new version the installed one; then the journal may go.
 
 use crate::error::PullError;
+use crate::install::kept_manifest;
 use crate::journal::{Op, Reader};
 use crate::layout;
 use crate::platform::{Found, Root};
@@ -13,9 +14,6 @@ use crate::progress::{Phase, Progress};
 use crate::shelf::Shelf;
 use crate::stage;
 use crate::state::State;
-use penstock_core::blob::BlobId;
-use penstock_core::envelope::Envelope;
-use penstock_core::manifest::Root as ManifestRoot;
 use penstock_core::path::CLIENT_DIR;
 use std::collections::HashSet;
 
@@ -52,12 +50,17 @@ fn carry_out(root: &Root, journal: &Reader, progress: &dyn Progress) -> Result<(
     })?;
     progress.begin(Phase::Sync, 0);
     root.sync_all()?;
+    // Progress of nothing: instants at which the crash tests die.
+    progress.advance(0);
     journal.head.state.save(root)?;
+    progress.advance(0);
     root.remove_file(layout::JOURNAL)?;
+    progress.advance(0);
     root.sync_dir(CLIENT_DIR)?;
     if journal.head.last {
         tidy_up(root, &journal.head.state)?;
     }
+    progress.advance(0);
     Ok(())
 }
 
@@ -70,12 +73,21 @@ fn step(root: &Root, op: Op, keep_in: Option<&str>) -> Result<(), PullError> {
                 root.rename(&path, &to)?;
             }
         }
-        Op::Remove { path, keep, unless_placed } => {
+        Op::Remove { path, keep, unless_placed, unless_same } => {
+            if let Some(twin) = unless_same
+                && root.is_same(&path, &twin)?
+            {
+                return Ok(());
+            }
             if unless_placed.is_some_and(|row| !matches!(root.stat(&layout::staged(row)), Ok(Some(_)))) {
                 return Ok(());
             }
             match (kept(keep), root.stat(&path)?) {
-                (Some(kept), Some(Found::File { .. } | Found::Link(_))) => root.rename(&path, &kept)?,
+                (Some(kept), Some(Found::File { .. } | Found::Link(_))) => {
+                    root.rename(&path, &kept)?;
+                    // Renaming a name over another name of the same file does nothing and leaves both.
+                    root.remove_file(&path)?;
+                }
                 _ => root.remove_file(&path)?,
             }
         }
@@ -112,11 +124,17 @@ pub(crate) fn tidy_up(root: &Root, state: &State) -> Result<(), PullError> {
     for release in releases.into_iter().flatten() {
         wanted.insert(release.manifest);
         let shelf = Shelf::of(root);
-        if let Some(bytes) = shelf.read(&release.manifest)? {
-            wanted.extend(parts_of(&bytes));
+        if let Some(manifest) = kept_manifest(&shelf, release)? {
+            wanted.extend(manifest.root.parts().map(|part| part.blob));
         }
     }
     Shelf::retain(root, &wanted)?;
+    drop_stale_kept(root, state)
+}
+
+/// Removes kept files of releases that `rollback` does not lead to. They may share their bytes with live
+/// files, when a crash came before they could be removed.
+pub(crate) fn drop_stale_kept(root: &Root, state: &State) -> Result<(), PullError> {
     let kept = state.previous.as_ref().map(|release| layout::previous_name(&release.manifest));
     for name in root.list(CLIENT_DIR)? {
         if name.starts_with("previous-") && Some(&name) != kept.as_ref() {
@@ -132,11 +150,4 @@ fn remove_flat_dir(root: &Root, dir: &str) -> Result<(), PullError> {
     }
     root.remove_dir(dir)?;
     Ok(())
-}
-
-/// Parts that a kept manifest names. It was verified when it was put there.
-fn parts_of(manifest: &[u8]) -> Vec<BlobId> {
-    let Ok(envelope) = Envelope::decode(manifest) else { return Vec::new() };
-    let Ok(root) = ManifestRoot::decode(envelope.unverified_payload()) else { return Vec::new() };
-    root.parts().map(|part| part.blob).collect()
 }

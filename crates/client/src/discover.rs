@@ -16,7 +16,7 @@ use penstock_core::blob::{BlobId, BlobSize, ByteRange};
 use penstock_core::id::{ChannelName, Platform, ProductId, Version};
 use penstock_core::keys::TrustSet;
 use penstock_core::limits::{ANSWER_JSON_BYTES_MAX, ENVELOPE_BYTES_MAX};
-use penstock_core::manifest::{self, Expected, PartRef, VerifiedManifest};
+use penstock_core::manifest::{self, Expected, PartRef, Root as ManifestRoot, VerifiedManifest};
 use penstock_core::time::UnixSeconds;
 use penstock_core::trust::{self, Memory, Wanted};
 
@@ -145,12 +145,12 @@ fn escape(text: &str) -> String {
 /// Fetches the parts that the shelf lacks; gives the bytes downloaded.
 pub(crate) fn fetch_parts(
     network: &mut Network,
-    manifest: &VerifiedManifest,
+    manifest: &ManifestRoot,
     shelf: &Shelf<'_>,
     progress: &dyn Progress,
 ) -> Result<u64, PullError> {
     let mut missing: Vec<&PartRef> = Vec::new();
-    for part in manifest.root().parts() {
+    for part in manifest.parts() {
         if !shelf.has(&part.blob, u64::from(part.stored_bytes))? {
             missing.push(part);
         }

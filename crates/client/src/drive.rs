@@ -5,6 +5,7 @@
 //! a worker, at most [`WAITING_BYTES_MAX`] of them; beyond that, sockets are simply not read.
 
 use crate::error::PullError;
+use crate::pool::{WorkerPanicked, guarded};
 use crate::progress::Progress;
 use crate::rate::RateBucket;
 use crate::request::{EdgeUrl, Tuning};
@@ -19,11 +20,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::AbortHandle;
 
 /// Bytes of complete items that may wait for a worker.
-const WAITING_BYTES_MAX: u32 = 12 << 20;
+const WAITING_BYTES_MAX: u32 = 4 << 20;
 /// Items that may wait for a worker, so that tiny ones are bounded too.
 const WAITING_ITEMS_MAX: usize = 1024;
 /// Pieces of answers that may wait for the loop.
-const EVENTS_MAX: usize = 64;
+const EVENTS_MAX: usize = 32;
 
 /// Whoever checks and keeps what arrives. One checker per worker thread.
 pub(crate) trait Sink: Sync {
@@ -143,7 +144,7 @@ fn work(waiting: &Mutex<mpsc::Receiver<Job>>, judge: &mpsc::Sender<Judgement>, m
     loop {
         let job = waiting.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
         let Some(Job { arrived, _room: room }) = job else { return };
-        let verdict = check(arrived.item, &arrived.bytes);
+        let verdict = guarded(|| check(arrived.item, &arrived.bytes));
         drop(arrived.bytes);
         drop(room);
         if judge.blocking_send((arrived.item, verdict)).is_err() {
@@ -195,7 +196,8 @@ impl Lane<'_> {
             tokio::select! {
                 biased;
                 judgement = judgements.recv() => {
-                    let Some((item, verdict)) = judgement else { continue };
+                    // Workers end before this loop only by breaking down.
+                    let Some((item, verdict)) = judgement else { return self.stop(WorkerPanicked.into()) };
                     let now = self.now();
                     match verdict {
                         Ok(verdict) => self.session.on_verdict(item, verdict, now),
@@ -307,4 +309,60 @@ async fn converse(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::Silent;
+    use crate::session::EdgeIndex;
+    use crate::transport::{Answer, AnswerBody, BoxFuture};
+    use penstock_core::blob::{BlobId, ByteRange};
+
+    /// Serves zeros.
+    struct Zeros;
+
+    struct Once(Option<Bytes>);
+
+    impl AnswerBody for Once {
+        fn next(&mut self) -> BoxFuture<'_, Option<Result<Bytes, TransportError>>> {
+            Box::pin(async move { self.0.take().map(Ok) })
+        }
+    }
+
+    impl Transport for Zeros {
+        fn get(&self, _: EdgeIndex, request: GetRequest) -> BoxFuture<'_, Result<Answer, TransportError>> {
+            let range = request.range.expect("blobs are asked for by range");
+            let head = AnswerHead {
+                status: 206,
+                content_range: Some((range.start(), range.end() - 1)),
+                content_length: Some(range.len()),
+                retry_after_seconds: None,
+            };
+            let body = Bytes::from(vec![0; usize::try_from(range.len()).expect("small")]);
+            Box::pin(async move { Ok(Answer { head, body: Box::new(Once(Some(body))) }) })
+        }
+    }
+
+    struct Panics;
+
+    impl Sink for Panics {
+        fn checker(&self) -> Checker<'_> {
+            Box::new(|item, _| if item.0 == 3 { panic!("a bug") } else { Ok(Verdict::Good) })
+        }
+    }
+
+    /// Found in review: the verdict of an item whose check panicked never came, and the pull waited for ever.
+    #[test]
+    fn a_panic_in_a_check_ends_the_fetch_with_an_error() {
+        let edges = vec!["http://127.0.0.1:1".parse().expect("url")];
+        let mut network = Network::new(&edges, Arc::new(Zeros), &Tuning::default()).expect("network");
+        let item = |at: u32| {
+            let start = u64::from(at) * 100;
+            let range = ByteRange::new(start, start + 100).expect("not empty");
+            Item { id: ItemId(at), blob: BlobId::of(b"pack"), range }
+        };
+        let result = network.fetch((0..8).map(item).collect(), &Panics, &Silent);
+        assert!(matches!(result, Err(PullError::Worker(_))), "{result:?}");
+    }
 }

@@ -4,6 +4,7 @@
 //! as the source. Owns the exit class; must not print.
 
 use crate::listing::ListingError;
+use crate::pool::WorkerPanicked;
 use crate::session::SessionError;
 use crate::transport::{TlsError, TransportError};
 use penstock_core::id::{Platform, ProductId, Version};
@@ -67,6 +68,18 @@ pub enum DiskError {
     /// A symbolic link where a directory or file of the install belongs.
     #[error("{path:?} leads through a symbolic link, which is never followed: remove the link")]
     Symlink {
+        /// Path inside the install.
+        path: String,
+    },
+    /// A directory of the install lies on another volume, so that files cannot be put there at once.
+    #[error("{path:?} lies on another volume than the install: an update cannot be put in place there")]
+    OtherVolume {
+        /// Path inside the install.
+        path: String,
+    },
+    /// Something stands where a directory or file of the install belongs, and is not ours to remove.
+    #[error("{path:?} is in the way: move it away and try again")]
+    InTheWay {
         /// Path inside the install.
         path: String,
     },
@@ -166,7 +179,7 @@ pub enum PullError {
     /// No state: nothing was ever installed here.
     #[error("{0:?} is not a Penstock install (it has no .penstock/state.json)")]
     NotAnInstall(PathBuf),
-    /// The state cannot be read.
+    /// The state cannot be read. A pull renews it; other operations need it.
     #[error("{file:?} is damaged: pull again to renew it")]
     State {
         /// Which file.
@@ -208,6 +221,9 @@ pub enum PullError {
     /// A kept file of the previous version is damaged.
     #[error("the kept file of the previous version for {0:?} is damaged: pull that version instead")]
     PreviousDamaged(String),
+    /// A bug: a thread broke down.
+    #[error(transparent)]
+    Worker(#[from] WorkerPanicked),
     /// Chunks of a file do not fit its size.
     #[error("the manifest's chunks do not add up to the size of {0:?}")]
     FileSums(String),
@@ -245,6 +261,7 @@ impl PullError {
             | Self::StateFormat(_)
             | Self::Journal(_)
             | Self::KeptManifest(_)
+            | Self::Worker(_)
             | Self::NoPrevious
             | Self::PreviousDamaged(_) => ErrorClass::Failed,
         }

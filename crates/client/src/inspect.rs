@@ -1,7 +1,7 @@
 //! What is in an install, for `penstock inspect DIR`. Reads only.
 
 use crate::error::PullError;
-use crate::install::{Opened, kept_manifest};
+use crate::install::{OnDamage, Opened, kept_manifest};
 use crate::layout;
 use crate::shelf::Shelf;
 use penstock_core::blob::BlobId;
@@ -47,11 +47,11 @@ pub struct InstallSummary {
 /// [`PullError::NotAnInstall`] and errors of the disk.
 pub fn inspect(dir: &Path) -> Result<InstallSummary, PullError> {
     let missing = || PullError::NotAnInstall(dir.to_owned());
-    let opened = Opened::unlocked(dir)?.ok_or_else(missing)?;
+    let opened = Opened::unlocked(dir, OnDamage::Refuse)?.ok_or_else(missing)?;
     let state = opened.state.as_ref().ok_or_else(missing)?;
     let shelf = Shelf::of(&opened.root);
-    let manifest = kept_manifest(&shelf, state, &state.installed).ok().flatten();
-    let root = manifest.as_ref().map(|(manifest, _)| manifest.root());
+    let manifest = kept_manifest(&shelf, &state.installed).ok().flatten();
+    let root = manifest.as_ref().map(|manifest| &manifest.root);
     Ok(InstallSummary {
         product: state.product.clone(),
         platform: state.platform.clone(),

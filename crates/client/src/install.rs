@@ -1,7 +1,7 @@
 //! What all operations share: opening an install under its lock, finding out what is there, and
 //! carrying a plan out. Decides nothing about content; the plan does.
 
-use crate::assemble::{Assembled, Assembler};
+use crate::assemble::{Assembled, Assembler, Moves};
 use crate::change::Change;
 use crate::commit;
 use crate::drive::Network;
@@ -12,6 +12,7 @@ use crate::listing::Listing;
 use crate::plan::{Owner, Plan, Scene};
 use crate::platform::{Found, Lock, Root};
 use crate::progress::{Phase, Progress};
+use crate::ready::Lookahead;
 use crate::request::{EdgeUrl, Token, Tuning};
 use crate::shelf::Shelf;
 use crate::stage::Staging;
@@ -19,8 +20,8 @@ use crate::state::{Release, State};
 use crate::transport::client_config;
 use crate::transport::http::HttpTransport;
 use penstock_core::blob::BlobId;
-use penstock_core::keys::TrustSet;
-use penstock_core::manifest::{self, Expected, VerifiedManifest};
+use penstock_core::envelope::Envelope;
+use penstock_core::manifest::Root as ManifestRoot;
 use penstock_core::path::CLIENT_DIR;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,15 +30,27 @@ use std::sync::Arc;
 pub(crate) struct Opened {
     pub(crate) root: Root,
     pub(crate) state: Option<State>,
+    damage: OnDamage,
     lock: Option<Lock>,
     created: Vec<PathBuf>,
     created_client_dir: bool,
 }
 
+/// What to do about state or a journal of ours that cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnDamage {
+    /// Say so, and what helps.
+    Refuse,
+    /// Go on as if there were no state: a pull makes it anew, and hashes all files.
+    RenewState,
+    /// Go on as if there were no journal: a repair hashes all files and mends them.
+    DropJournal,
+}
+
 impl Opened {
     /// Opens an install that must be there, takes its lock and finishes what a crash interrupted.
-    pub(crate) fn existing(dir: &Path, progress: &dyn Progress) -> Result<Self, PullError> {
-        let mut opened = Self::unlocked(dir)?.ok_or_else(|| PullError::NotAnInstall(dir.to_owned()))?;
+    pub(crate) fn existing(dir: &Path, damage: OnDamage, progress: &dyn Progress) -> Result<Self, PullError> {
+        let mut opened = Self::unlocked(dir, damage)?.ok_or_else(|| PullError::NotAnInstall(dir.to_owned()))?;
         if opened.root.stat(CLIENT_DIR)? != Some(Found::Directory) {
             return Err(PullError::NotAnInstall(dir.to_owned()));
         }
@@ -48,15 +61,23 @@ impl Opened {
         Ok(opened)
     }
     /// Opens a directory without touching it; `None` when it is not there.
-    pub(crate) fn unlocked(dir: &Path) -> Result<Option<Self>, PullError> {
+    pub(crate) fn unlocked(dir: &Path, damage: OnDamage) -> Result<Option<Self>, PullError> {
         match Root::open(dir) {
             Ok(root) => {
-                let state = State::load(&root)?;
-                Ok(Some(Self { root, state, lock: None, created: Vec::new(), created_client_dir: false }))
+                let state = load_state(&root, damage)?;
+                Ok(Some(Self { root, state, damage, lock: None, created: Vec::new(), created_client_dir: false }))
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(PullError::Open { dir: dir.to_owned(), source }),
         }
+    }
+    /// Whether a commit was interrupted here.
+    pub(crate) fn has_journal(&self) -> Result<bool, PullError> {
+        Ok(self.root.stat(layout::JOURNAL)?.is_some())
+    }
+    /// The state that an interrupted commit ends in, if there is one: it remembers the latest offer.
+    pub(crate) fn decided_state(&self) -> Result<Option<State>, PullError> {
+        Ok(journal::Reader::open(&self.root)?.map(|journal| journal.head.state))
     }
     /// Creates the directory and its parents.
     pub(crate) fn create(dir: &Path) -> Result<Self, PullError> {
@@ -67,7 +88,8 @@ impl Opened {
         let failed = |source| PullError::Open { dir: dir.to_owned(), source };
         std::fs::create_dir_all(dir).map_err(failed)?;
         let root = Root::open(dir).map_err(failed)?;
-        Ok(Self { root, state: None, lock: None, created: missing, created_client_dir: false })
+        let damage = OnDamage::RenewState;
+        Ok(Self { root, state: None, damage, lock: None, created: missing, created_client_dir: false })
     }
     /// Takes the lock, finishes an interrupted commit and reads the state anew.
     pub(crate) fn take_lock(&mut self, dir: &Path, progress: &dyn Progress) -> Result<(), PullError> {
@@ -79,8 +101,17 @@ impl Opened {
         self.root.make_dir(layout::BLOBS)?;
         let lock = self.root.lock(layout::LOCK)?.ok_or_else(|| PullError::Busy(dir.to_owned()))?;
         self.lock = Some(lock);
-        commit::recover(&self.root, progress)?;
-        self.state = State::load(&self.root)?;
+        match commit::recover(&self.root, progress) {
+            Err(PullError::Journal(_)) if self.damage == OnDamage::DropJournal => {
+                progress.note("the journal of an interrupted update is damaged: all files are looked at");
+                self.root.remove_file(layout::JOURNAL)?;
+            }
+            other => drop(other?),
+        }
+        self.state = load_state(&self.root, self.damage)?;
+        if let Some(state) = &self.state {
+            commit::drop_stale_kept(&self.root, state)?;
+        }
         Ok(())
     }
     /// Leaves a refused directory as it was found.
@@ -103,6 +134,16 @@ impl Opened {
     }
 }
 
+fn load_state(root: &Root, damage: OnDamage) -> Result<Option<State>, PullError> {
+    match State::load(root) {
+        Err(PullError::State { file, source }) if damage == OnDamage::RenewState => {
+            tracing::warn!(file, error = &source as &dyn std::error::Error, "the state is damaged and is made anew");
+            Ok(None)
+        }
+        other => other,
+    }
+}
+
 /// Sets up the network. Refuses to send a token in the clear.
 pub(crate) fn network(
     edges: &[EdgeUrl],
@@ -118,35 +159,43 @@ pub(crate) fn network(
     Network::new(edges, Arc::new(HttpTransport::new(edges, tls.as_ref(), token)?), tuning)
 }
 
-/// Reads and verifies a manifest that was kept in the install; `None` when it is gone or damaged.
-pub(crate) fn kept_manifest(
-    shelf: &Shelf<'_>,
-    state: &State,
-    release: &Release,
-) -> Result<Option<(VerifiedManifest, Vec<u8>)>, PullError> {
-    let Some(bytes) = shelf.read(&release.manifest)? else { return Ok(None) };
-    if BlobId::of(&bytes) != release.manifest {
-        return Ok(None);
-    }
-    Ok(Some((verify_manifest(&bytes, state, release)?, bytes)))
+/// A manifest of this install, believed because the state names its hash. Whoever signed it was trusted
+/// when it was put there; keys that are in force today may be others.
+pub(crate) struct KeptManifest {
+    pub(crate) id: BlobId,
+    pub(crate) root: ManifestRoot,
 }
 
-/// Verifies a manifest of this install against the keys in force.
-pub(crate) fn verify_manifest(bytes: &[u8], state: &State, release: &Release) -> Result<VerifiedManifest, PullError> {
-    let trust: TrustSet = state.trust.parse().map_err(|_| PullError::KeptManifest(release.version.clone()))?;
-    let (product, platform, version) = (&state.product, &state.platform, &release.version);
-    Ok(manifest::verify(bytes, &trust, &Expected { id: release.manifest, product, platform, version })?)
+impl KeptManifest {
+    /// Reads the bytes of a release that the state names; `None` when they are others or damaged.
+    pub(crate) fn read(bytes: &[u8], release: &Release) -> Option<Self> {
+        if BlobId::of(bytes) != release.manifest {
+            return None;
+        }
+        let envelope = Envelope::decode(bytes).ok()?;
+        let root = ManifestRoot::decode(envelope.unverified_payload()).ok()?;
+        Some(Self { id: release.manifest, root })
+    }
+}
+
+/// Reads a manifest that was kept in the install; `None` when it is gone or damaged.
+pub(crate) fn kept_manifest(shelf: &Shelf<'_>, release: &Release) -> Result<Option<KeptManifest>, PullError> {
+    Ok(shelf.read(&release.manifest)?.and_then(|bytes| KeptManifest::read(&bytes, release)))
 }
 
 /// Reads an installed release from what is kept; `None` when that is gone or damaged.
-pub(crate) fn kept_listing(shelf: &Shelf<'_>, state: &State, release: &Release) -> Result<Option<Listing>, PullError> {
-    let Some((manifest, _)) = kept_manifest(shelf, state, release)? else { return Ok(None) };
-    for part in manifest.root().parts() {
+pub(crate) fn kept_listing(
+    shelf: &Shelf<'_>,
+    release: &Release,
+    alike: Option<&Listing>,
+) -> Result<Option<Listing>, PullError> {
+    let Some(manifest) = kept_manifest(shelf, release)? else { return Ok(None) };
+    for part in manifest.root.parts() {
         if !shelf.has(&part.blob, u64::from(part.stored_bytes))? {
             return Ok(None);
         }
     }
-    match Listing::read(&manifest, shelf) {
+    match Listing::read(manifest.id, &manifest.root, shelf, alike) {
         Ok(listing) => Ok(Some(listing)),
         Err(PullError::Part(error)) => {
             tracing::warn!(%error, "a kept manifest part is damaged");
@@ -175,28 +224,47 @@ impl Apply<'_> {
         plan: &mut Plan,
         mut network: Option<&mut Network>,
     ) -> Result<(Assembled, Vec<String>), PullError> {
-        let staging = Staging::begin(self.root, self.scene.target, &plan.actions)?;
-        let assembler = Assembler {
-            scene: self.scene,
-            root: self.root,
-            staging: &staging,
-            workers: self.workers,
-            progress: self.progress,
-        };
         let aside = free_names(self.root, &plan.aside, self.state.installed.version.as_str())?;
-        let mut total = Assembled::default();
-        let ends = plan.batch_ends.clone();
-        let mut start = 0;
-        for (index, end) in ends.iter().copied().enumerate() {
-            let last = index + 1 == ends.len();
-            let done = assembler.batch(plan, &(start..end), network.as_deref_mut())?;
-            total.written_bytes += done.written_bytes;
-            total.reused_bytes += done.reused_bytes;
-            total.mended_bytes += done.mended_bytes;
-            self.commit(plan, start..end, last, &aside)?;
-            start = end;
-        }
+        // Refused before anything is fetched, if it is known by now.
+        self.look_ahead(plan, 0..plan.actions.len(), true, &aside)?;
+        let staging = Staging::begin(self.root, self.scene.target, &plan.actions)?;
+        let total = staging.with_writeback(|staging| {
+            let assembler = Assembler {
+                scene: self.scene,
+                root: self.root,
+                staging,
+                moves: if self.keep_previous { Moves::Copy } else { Moves::Link },
+                workers: self.workers,
+                progress: self.progress,
+            };
+            let mut total = Assembled::default();
+            let ends = plan.batch_ends.clone();
+            let mut start = 0;
+            for (index, end) in ends.iter().copied().enumerate() {
+                let last = index + 1 == ends.len();
+                let done = assembler.batch(plan, &(start..end), network.as_deref_mut())?;
+                total.written_bytes += done.written_bytes;
+                total.reused_bytes += done.reused_bytes;
+                total.mended_bytes += done.mended_bytes;
+                self.commit(plan, start..end, last, &aside)?;
+                start = end;
+            }
+            Ok::<_, PullError>(total)
+        })?;
         Ok((total, aside.into_iter().map(|(_, to)| to).collect()))
+    }
+
+    /// Finds out whether a commit of some rows can be carried out.
+    fn look_ahead(
+        &self,
+        plan: &Plan,
+        rows: std::ops::Range<usize>,
+        last: bool,
+        aside: &[(String, String)],
+    ) -> Result<(), PullError> {
+        let mut ahead = Lookahead::new(self.root);
+        let (target, have, keep) = (self.scene.target, self.scene.have, self.keep_previous);
+        Change { target, have, plan, rows, last, aside, keep }.each(|op| ahead.step(&op))
     }
 
     /// Journals and carries out the steps of some rows whose files are staged.
@@ -208,13 +276,18 @@ impl Apply<'_> {
         aside: &[(String, String)],
     ) -> Result<(), PullError> {
         let target = self.scene.target;
-        for row in rows.clone().filter(|row| target.rows()[*row].kind == crate::listing::RowKind::Link) {
+        // What was true before the download may not be so any more.
+        self.look_ahead(plan, rows.clone(), last, aside)?;
+        for row in rows.clone().filter(|row| target.row(*row).kind == crate::listing::RowKind::Link) {
             if plan.actions[row] != crate::plan::RowAction::Keep {
                 self.root.remove_file(&layout::staged(row))?;
                 self.root.symlink(target.target(row), &layout::staged(row))?;
             }
         }
         self.progress.begin(Phase::Sync, 0);
+        for row in rows.clone().filter(|row| plan.actions[*row] == crate::plan::RowAction::Assemble) {
+            self.root.flush(&layout::staged(row))?;
+        }
         self.root.sync_all()?;
         let have = self.scene.have;
         let keep = self.keep_previous && have.is_some_and(|have| have.owner == Owner::Install);
@@ -241,7 +314,7 @@ impl Apply<'_> {
 }
 
 /// Names beside the files in the way that nothing has yet.
-fn free_names(root: &Root, paths: &[String], version: &str) -> Result<Vec<(String, String)>, PullError> {
+pub(crate) fn free_names(root: &Root, paths: &[String], version: &str) -> Result<Vec<(String, String)>, PullError> {
     let mut names = Vec::new();
     for path in paths {
         let mut name = format!("{path}.before-{version}");

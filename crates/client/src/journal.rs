@@ -38,9 +38,16 @@ pub(crate) const FORMAT: u32 = 1;
 pub(crate) enum Op {
     /// Renames a file that is nobody's, so that it is not lost.
     Aside { path: String, to: String },
-    /// Removes a file or link of the old release; `keep` is its row there. Skipped once staged entry
-    /// `unless_placed` is in place: on a case-insensitive disk both may be one name.
-    Remove { path: String, keep: Option<usize>, unless_placed: Option<usize> },
+    /// Removes a file or link of the old release; `keep` is its row there. On a case-insensitive disk it may
+    /// have one name with an entry of the new release: skipped once staged entry `unless_placed` is in place,
+    /// and when an entry that came into place earlier, `unless_same`, is the same file.
+    Remove {
+        path: String,
+        keep: Option<usize>,
+        unless_placed: Option<usize>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unless_same: Option<String>,
+    },
     /// Removes a directory if nothing is left in it.
     RemoveDir { path: String },
     /// Makes a directory.

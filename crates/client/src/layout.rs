@@ -5,6 +5,7 @@
 //! | `lock` | taken while a client works |
 //! | `state.json` | what is installed, whom to trust, what was seen |
 //! | `blobs/HEX` | manifest roots and parts, of the installed and the kept version |
+//! | `blobs/HEX.new` | one of them, on its way |
 //! | `staging/target` | manifest that the staged files belong to |
 //! | `staging/N` | entry N of that manifest, being assembled |
 //! | `journal` | the commit that is under way |
@@ -33,6 +34,11 @@ pub(crate) const JOURNAL_NEW: &str = ".penstock/journal.new";
 /// A kept manifest blob.
 pub(crate) fn blob(id: &BlobId) -> String {
     format!("{BLOBS}/{id}")
+}
+
+/// A manifest blob on its way. [`crate::shelf::Shelf::retain`] removes it, because it is no blob's name.
+pub(crate) fn blob_draft(id: &BlobId) -> String {
+    format!("{BLOBS}/{id}.new")
 }
 
 /// Entry `row` of the target, being assembled.

@@ -5,9 +5,10 @@
 //! transports, the plan, the preflight, the journaled install, verify, repair and rollback. It must
 //! not sign, encode, print, or know `store`, `publish` or `control`.
 //!
-//! Memory: file contents are held only in frames on their way to disk (about 24 MiB at most), manifest
-//! parts are decoded one at a time, and what grows with the build is about 48 bytes plus its path
-//! for each entry and 16 bytes for each chunk that may be reused.
+//! Memory: file contents are held only in frames on their way to disk (about 16 MiB at most), manifest
+//! parts are decoded one at a time, chunks are looked for in passes over an index of bounded size, and
+//! what grows with the build is 44 bytes and its path for each entry, again 44 for each of the version that
+//! is replaced, and 6 bytes for each chunk.
 
 mod ask;
 mod assemble;
@@ -30,6 +31,7 @@ mod preflight;
 mod progress;
 mod pull;
 pub mod rate;
+mod ready;
 mod repair;
 mod report;
 mod request;
@@ -44,6 +46,7 @@ mod verify;
 
 pub use error::{DiskError, ErrorClass, PullError};
 pub use inspect::{InstallSummary, inspect};
+pub use pool::WorkerPanicked;
 pub use preflight::{Preflight, Space, Strategy};
 pub use progress::{Phase, Progress, Silent};
 pub use pull::pull;

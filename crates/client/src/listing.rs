@@ -1,15 +1,21 @@
 //! A release's entries in memory: compact rows in manifest order, and where each chunk part begins.
 //!
 //! Owns the checks that need the whole release: components that claim one path, files that do not
-//! add up. Chunks themselves stay in their parts and are visited one part at a time.
+//! add up, names that this system cannot store. Memory: 44 bytes an entry and its path, which a release
+//! that is compared with another borrows from there. Chunks themselves stay in their parts and are visited one part at a time.
+
+mod build;
+mod keys;
 
 use crate::error::PullError;
 use crate::shelf::Shelf;
+use build::Builder;
+pub(crate) use keys::KeyIndex;
 use penstock_core::blob::BlobId;
-use penstock_core::manifest::{PartRef, Root as ManifestRoot, VerifiedManifest};
-use penstock_core::path::collision_key;
-use penstock_frames::part::{ChunkLoc, ChunkPart, ComponentCheck, ComponentError, Entry, EntryKind, TreePart};
-use std::collections::HashMap;
+use penstock_core::manifest::{PartRef, Root as ManifestRoot};
+use penstock_core::path::{InstallPath, windows_link_problem, windows_problem};
+use penstock_frames::part::{ChunkLoc, ChunkPart, ComponentError};
+use std::sync::Arc;
 
 /// Why entries cannot be installed together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -20,6 +26,14 @@ pub enum ListingError {
     /// Between components.
     #[error("path {0:?} is claimed by two components, or clashes with another name on some disks")]
     Collision(String),
+    /// Windows cannot store it, or would store it elsewhere.
+    #[error("path {path:?} cannot be installed on Windows: {problem}")]
+    Windows {
+        /// The entry.
+        path: String,
+        /// What is wrong.
+        problem: &'static str,
+    },
     /// More than this version can count.
     #[error("the manifest has more {0} than this client can handle")]
     TooMany(&'static str),
@@ -39,12 +53,9 @@ pub(crate) enum RowKind {
     Link,
 }
 
-/// One entry. About 64 bytes, beside its path.
+/// One entry.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Row {
-    text: u32,
-    path_len: u16,
-    target_len: u16,
     /// What it is.
     pub(crate) kind: RowKind,
     /// Chunks of its content.
@@ -68,6 +79,24 @@ impl Row {
     pub(crate) const fn is_executable(&self) -> bool {
         matches!(self.kind, RowKind::File { executable: true })
     }
+    /// Numbers of its chunks.
+    pub(crate) const fn ordinals(&self) -> std::ops::Range<usize> {
+        self.first_chunk as usize..self.first_chunk as usize + self.chunks as usize
+    }
+}
+
+/// An entry as it is held, 40 bytes: its size and number of chunks follow from the entry after it.
+#[derive(Debug, Clone, Copy)]
+struct Packed {
+    position: u64,
+    digest: [u8; 16],
+    first_chunk: u32,
+    text: u32,
+    path_len: u16,
+    target_len: u16,
+    kind: RowKind,
+    /// Whether its texts are those of the listing that this one is like.
+    borrowed: bool,
 }
 
 /// Where a chunk part begins.
@@ -82,8 +111,10 @@ struct PartStart {
 #[derive(Debug)]
 pub(crate) struct Listing {
     manifest: BlobId,
-    texts: String,
-    rows: Vec<Row>,
+    texts: Arc<String>,
+    /// Texts of the release that this one is compared with: most paths stand in both.
+    alike: Option<Arc<String>>,
+    rows: Vec<Packed>,
     by_path: Vec<u32>,
     parts: Vec<PartStart>,
     chunk_count: u32,
@@ -106,49 +137,50 @@ pub(crate) struct Visit<'a> {
 }
 
 impl Listing {
-    /// Reads all parts once and checks them.
-    pub(crate) fn read(manifest: &VerifiedManifest, shelf: &Shelf<'_>) -> Result<Self, PullError> {
-        Self::read_root(manifest.id(), manifest.root(), shelf)
-    }
-
-    /// As [`Listing::read`], for a root that was verified when it was installed and still has its hash.
-    pub(crate) fn read_root(id: BlobId, root: &ManifestRoot, shelf: &Shelf<'_>) -> Result<Self, PullError> {
-        let capacity = usize::try_from(root.entry_count()).unwrap_or(0);
-        let mut listing = Self {
-            manifest: id,
-            texts: String::new(),
-            rows: Vec::with_capacity(capacity.min(1 << 20)),
-            by_path: Vec::new(),
-            parts: Vec::new(),
-            chunk_count: 0,
-            content_bytes: 0,
-        };
-        for component in &root.components {
-            let first_row = listing.rows.len();
-            let mut check = ComponentCheck::default();
-            for part in &component.tree {
-                let tree = TreePart::decode(part, &shelf.part(part)?)?;
-                check.tree(&tree).map_err(ListingError::from)?;
-                tree.entries.iter().try_for_each(|entry| listing.push(entry))?;
-            }
-            let mut digests = Digests { rows: first_row, hasher: blake3::Hasher::new(), left: 0 };
-            for part in &component.chunks {
-                let chunks = ChunkPart::decode(part, &shelf.part(part)?)?;
-                check.chunks(&chunks).map_err(ListingError::from)?;
-                listing.push_chunks(part, &chunks, &mut digests)?;
-            }
-            check.finish(component).map_err(ListingError::from)?;
+    /// Reads all parts once and checks them. `alike` lends its texts.
+    pub(crate) fn read(
+        id: BlobId,
+        root: &ManifestRoot,
+        shelf: &Shelf<'_>,
+        alike: Option<&Self>,
+    ) -> Result<Self, PullError> {
+        let listing = Builder::new(id, root, alike).read(root, shelf)?;
+        if cfg!(windows) {
+            listing.check_for_windows()?;
         }
-        listing.finish(root.components.len())?;
         Ok(listing)
     }
     /// The manifest these entries are of.
     pub(crate) const fn manifest(&self) -> BlobId {
         self.manifest
     }
-    /// All rows.
-    pub(crate) fn rows(&self) -> &[Row] {
-        &self.rows
+    /// Number of entries.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+    /// An entry.
+    pub(crate) fn row(&self, row: usize) -> Row {
+        let packed = &self.rows[row];
+        let (end, end_chunk) = self
+            .rows
+            .get(row + 1)
+            .map_or((self.content_bytes, self.chunk_count), |next| (next.position, next.first_chunk));
+        Row {
+            kind: packed.kind,
+            chunks: end_chunk - packed.first_chunk,
+            first_chunk: packed.first_chunk,
+            bytes: end - packed.position,
+            position: packed.position,
+            digest: packed.digest,
+        }
+    }
+    /// All entries in order.
+    pub(crate) fn each(&self) -> impl Iterator<Item = (usize, Row)> + '_ {
+        (0..self.len()).map(|row| (row, self.row(row)))
+    }
+    /// The numbers of all regular files.
+    pub(crate) fn files(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.len()).filter(|row| matches!(self.rows[*row].kind, RowKind::File { .. }))
     }
     /// Number of chunks.
     pub(crate) const fn chunk_count(&self) -> usize {
@@ -164,14 +196,15 @@ impl Listing {
     }
     /// A row's path.
     pub(crate) fn path(&self, row: usize) -> &str {
-        let row = &self.rows[row];
-        &self.texts[row.text as usize..row.text as usize + row.path_len as usize]
+        let packed = &self.rows[row];
+        let from = packed.text as usize;
+        &self.texts_of(packed)[from..from + packed.path_len as usize]
     }
     /// A link's target.
     pub(crate) fn target(&self, row: usize) -> &str {
-        let row = &self.rows[row];
-        let from = row.text as usize + row.path_len as usize;
-        &self.texts[from..from + row.target_len as usize]
+        let packed = &self.rows[row];
+        let from = packed.text as usize + packed.path_len as usize;
+        &self.texts_of(packed)[from..from + packed.target_len as usize]
     }
     /// The row of a path.
     pub(crate) fn find(&self, path: &str) -> Option<usize> {
@@ -182,7 +215,11 @@ impl Listing {
     pub(crate) fn row_at(&self, position: u64) -> Option<usize> {
         // Entries without content come before the file that shares their position, so the last one covers it.
         let last = self.rows.partition_point(|row| row.position <= position).checked_sub(1)?;
-        (position < self.rows[last].position + self.rows[last].bytes).then_some(last)
+        (position < self.row(last).position + self.row(last).bytes).then_some(last)
+    }
+    /// The file that a chunk belongs to.
+    pub(crate) fn row_of_chunk(&self, ordinal: usize) -> Option<usize> {
+        self.rows.partition_point(|row| row.first_chunk as usize <= ordinal).checked_sub(1)
     }
     /// Reads a chunk part.
     pub(crate) fn load(&self, part: usize, shelf: &Shelf<'_>) -> Result<ChunkPart, PullError> {
@@ -193,7 +230,8 @@ impl Listing {
     pub(crate) fn rows_of_part(&self, part: usize) -> std::ops::Range<usize> {
         let first = self.parts[part].first_chunk;
         let end = first + self.parts[part].part.items;
-        let from = self.rows.partition_point(|row| row.first_chunk + row.chunks <= first);
+        // The row that holds the first chunk, or entries without chunks right before it.
+        let from = self.rows.partition_point(|row| row.first_chunk <= first).saturating_sub(1);
         let to = self.rows.partition_point(|row| row.first_chunk < end);
         from..to.max(from)
     }
@@ -205,114 +243,58 @@ impl Listing {
     /// The chunks of a part with the files they belong to, in order.
     pub(crate) fn visit<'a>(&'a self, part: usize, chunks: &'a ChunkPart) -> impl Iterator<Item = Visit<'a>> + 'a {
         let start = &self.parts[part];
-        let mut row = self.rows_of_part(part).start;
+        let mut at_row = self.rows_of_part(part).start;
+        let mut row = self.row(at_row);
         let mut position = start.position;
         chunks.chunks.iter().enumerate().map(move |(index, chunk)| {
             let ordinal = start.first_chunk as usize + index;
-            while self.rows[row].first_chunk as usize + self.rows[row].chunks as usize <= ordinal {
-                row += 1;
+            while row.ordinals().end <= ordinal {
+                at_row += 1;
+                row = self.row(at_row);
             }
             let at = position;
             position += u64::from(chunk.bytes);
-            Visit { row, ordinal, offset: at - self.rows[row].position, position: at, chunk }
+            Visit { row: at_row, ordinal, offset: at - row.position, position: at, chunk }
         })
     }
 
-    fn push(&mut self, entry: &Entry) -> Result<(), ListingError> {
-        let too_many = |_| ListingError::TooMany("path characters");
-        let text = u32::try_from(self.texts.len()).map_err(too_many)?;
-        let path = entry.path.as_str();
-        self.texts.push_str(path);
-        let mut row = Row {
-            text,
-            path_len: u16::try_from(path.len()).map_err(too_many)?,
-            target_len: 0,
-            kind: RowKind::Directory,
-            chunks: 0,
-            first_chunk: self.rows.last().map_or(0, |row| row.first_chunk + row.chunks),
-            bytes: 0,
-            position: self.rows.last().map_or(0, |row| row.position + row.bytes),
-            digest: [0; 16],
-        };
-        match &entry.kind {
-            EntryKind::Directory => {}
-            EntryKind::Link { target } => {
-                row.kind = RowKind::Link;
-                row.target_len = u16::try_from(target.len()).map_err(too_many)?;
-                self.texts.push_str(target);
-            }
-            EntryKind::File { executable, bytes, chunks, .. } => {
-                row.kind = RowKind::File { executable: *executable };
-                (row.bytes, row.chunks) = (*bytes, *chunks);
-                row.first_chunk.checked_add(*chunks).ok_or(ListingError::TooMany("chunks"))?;
-            }
-        }
-        self.rows.push(row);
-        Ok(())
+    /// Refuses names that Windows takes for something else, before anything is written.
+    fn check_for_windows(&self) -> Result<(), ListingError> {
+        (0..self.len()).try_for_each(|row| check_windows_names(self.path(row), self.target(row)))
     }
 
-    fn push_chunks(&mut self, part: &PartRef, chunks: &ChunkPart, digests: &mut Digests) -> Result<(), ListingError> {
-        self.parts.push(PartStart { part: part.clone(), first_chunk: self.chunk_count, position: self.content_bytes });
-        for chunk in &chunks.chunks {
-            digests.take(chunk, &mut self.rows);
-            self.content_bytes += u64::from(chunk.bytes);
+    fn texts_of(&self, packed: &Packed) -> &str {
+        match &self.alike {
+            Some(alike) if packed.borrowed => alike,
+            _ => &self.texts,
         }
-        self.chunk_count = self.chunk_count.checked_add(part.items).ok_or(ListingError::TooMany("chunks"))?;
-        Ok(())
-    }
-
-    fn finish(&mut self, components: usize) -> Result<(), ListingError> {
-        self.texts.shrink_to_fit();
-        let count = u32::try_from(self.rows.len()).map_err(|_| ListingError::TooMany("entries"))?;
-        let mut by_path: Vec<u32> = (0..count).collect();
-        by_path.sort_unstable_by(|a, b| self.path(*a as usize).cmp(self.path(*b as usize)));
-        self.by_path = by_path;
-        if components > 1 { self.check_components() } else { Ok(()) }
-    }
-
-    /// Each component is a tree by itself; here all of them together.
-    fn check_components(&self) -> Result<(), ListingError> {
-        let mut claimed: HashMap<String, (&str, bool)> = HashMap::new();
-        for (at, row) in self.rows.iter().enumerate() {
-            let path = self.path(at);
-            let is_directory = row.kind == RowKind::Directory;
-            let prefixes = path.match_indices('/').map(|(end, _)| (&path[..end], true));
-            for (prefix, may_share) in prefixes.chain([(path, is_directory)]) {
-                let before = claimed.insert(collision_key(prefix), (prefix, may_share));
-                if before.is_some_and(|(spelling, shared)| spelling != prefix || !shared || !may_share) {
-                    return Err(ListingError::Collision(path.to_owned()));
-                }
-            }
-        }
-        Ok(())
     }
 }
 
-/// Digests of files' chunk lists, made while parts go by.
-struct Digests {
-    /// The row that the next chunk belongs to, or one before it.
-    rows: usize,
-    hasher: blake3::Hasher,
-    /// Chunks of that row still to come.
-    left: u32,
+/// See [`Listing::check_for_windows`]; pure, so that it is tested everywhere.
+fn check_windows_names(path: &str, target: &str) -> Result<(), ListingError> {
+    let problem = match InstallPath::new(path) {
+        Ok(checked) => windows_problem(&checked).or_else(|| windows_link_problem(target)),
+        Err(_) => Some("a name that cannot be installed"),
+    };
+    problem.map_or(Ok(()), |problem| Err(ListingError::Windows { path: path.to_owned(), problem }))
 }
 
-impl Digests {
-    fn take(&mut self, chunk: &ChunkLoc, rows: &mut [Row]) {
-        if self.left == 0 {
-            while rows.get(self.rows).is_some_and(|row| row.chunks == 0) {
-                self.rows += 1;
-            }
-            let Some(row) = rows.get(self.rows) else { return };
-            self.left = row.chunks;
-            self.hasher.reset();
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found in review: `data/D:evil` passed, and joining `D:evil` to a path replaces the whole path on Windows.
+    #[test]
+    fn names_that_lead_elsewhere_on_windows_are_refused_by_name() {
+        for (path, target) in [("data/ab:stream", ""), ("data/nul.txt", ""), ("x/trailing.", ""), ("link", "../x/aux")]
+        {
+            let error = check_windows_names(path, target).expect_err(path);
+            assert!(matches!(&error, ListingError::Windows { path: named, .. } if named == path), "{error:?}");
         }
-        self.hasher.update(chunk.id.as_bytes());
-        self.hasher.update(&chunk.bytes.to_le_bytes());
-        self.left -= 1;
-        if self.left == 0 {
-            rows[self.rows].digest.copy_from_slice(&self.hasher.finalize().as_bytes()[..16]);
-            self.rows += 1;
-        }
+        // Refused on every system, before it gets here.
+        assert!(InstallPath::new("data/D:evil").is_err());
+        check_windows_names("data/world.pak", "").expect("good");
+        check_windows_names("latest", "../data/world.pak").expect("good");
     }
 }

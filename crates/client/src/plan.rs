@@ -10,14 +10,13 @@ pub(crate) use groups::{Frame, Group, Want};
 
 use crate::bits::Bits;
 use crate::error::PullError;
-use crate::index::ChunkIndex;
-use crate::listing::{Listing, Visit};
-use crate::platform::{Root, Volume};
+use crate::index::Places;
+use crate::listing::Listing;
+use crate::platform::{Links, Root, Volume};
 use crate::preflight::{Claim, Preflight, Space, Strategy, in_blocks, lean_peak, whole_peak};
 use crate::scan::Scan;
 use crate::shelf::Shelf;
 use crate::state::Release;
-use std::collections::HashSet;
 use std::path::Path;
 
 /// Batch sizes that a lean plan tries, in bytes: larger ones cost fewer syncs.
@@ -97,8 +96,8 @@ pub(crate) struct Plan {
     pub(crate) aside: Vec<String>,
     /// The numbers.
     pub(crate) preflight: Preflight,
-    index: ChunkIndex,
-    firsts: ChunkIndex,
+    /// Where the chunks of `old` and `copies` are, as positions in the old release's content and in the new one's.
+    places: Places,
     /// Old row → new row that replaces it, where that happens before the end.
     replaced_by: Vec<u32>,
 }
@@ -108,6 +107,8 @@ pub(crate) struct Plan {
 pub(crate) struct Scene<'a> {
     /// The release to install.
     pub(crate) target: &'a Listing,
+    /// Where, for messages.
+    pub(crate) dir: &'a Path,
     /// What is there.
     pub(crate) have: Option<Have<'a>>,
     /// Where parts are.
@@ -130,34 +131,37 @@ impl Plan {
     /// # Errors
     /// [`PullError::NoSpace`] when not even the lean plan fits; [`PullError::DirectoryInTheWay`] and
     /// symbolic links in the way; errors of the disk.
-    pub(crate) fn make(scene: &Scene<'_>, wishes: Wishes, dir: &Path) -> Result<Self, PullError> {
-        let rows = rows::decide(scene)?;
-        let claims = claims(scene, &rows.actions, wishes);
-        let overhead = COMMIT_BYTES + COMMIT_BYTES_PER_ENTRY * claims.len() as u64;
-        let whole = whole_peak(&claims).saturating_add(overhead);
+    pub(crate) fn make(scene: &Scene<'_>, wishes: Wishes) -> Result<Self, PullError> {
+        let mut rows = rows::decide(scene)?;
         let free_bytes = scene.volume.free_bytes;
+        let overhead = |claims: &[(usize, Claim)]| COMMIT_BYTES + COMMIT_BYTES_PER_ENTRY * claims.len() as u64;
+        let all = claims(scene, &rows.actions, wishes);
+        let whole = whole_peak(&all).saturating_add(overhead(&all));
         let mut chosen = (Strategy::Whole, whole, vec![rows.actions.len()]);
         if whole > free_bytes {
             let mut needed = whole;
             let mut lean = None;
             if rows.lean_is_possible && !wishes.keep_previous {
+                rows::copy_what_is_replaced(scene, &mut rows.actions);
+                let all = claims(scene, &rows.actions, wishes);
                 for batch_bytes in LEAN_BATCH_BYTES {
-                    let (peak, ends) = lean_peak(&claims, batch_bytes, rows.actions.len());
-                    needed = needed.min(peak.saturating_add(overhead));
-                    if peak.saturating_add(overhead) <= free_bytes {
-                        lean = Some((Strategy::Lean, peak.saturating_add(overhead), ends));
+                    let (peak, ends) = lean_peak(&all, batch_bytes, rows.actions.len());
+                    let peak = peak.saturating_add(overhead(&all));
+                    needed = needed.min(peak);
+                    if peak <= free_bytes {
+                        lean = Some((Strategy::Lean, peak, ends));
                         break;
                     }
                 }
             }
-            chosen = lean.ok_or(PullError::NoSpace { dir: dir.to_owned(), needed_bytes: needed, free_bytes })?;
+            chosen =
+                lean.ok_or_else(|| PullError::NoSpace { dir: scene.dir.to_owned(), needed_bytes: needed, free_bytes })?;
         }
         let (strategy, peak_extra_bytes, batch_ends) = chosen;
         let mut plan = Self::blank(scene, rows, batch_ends);
         let sums = plan.find_sources(scene)?;
         let files = |wanted: fn(RowAction) -> bool| {
-            let rows = scene.target.rows().iter().zip(&plan.actions);
-            rows.filter(|(row, action)| row.is_file() && wanted(**action)).count() as u64
+            scene.target.files().filter(|row| wanted(plan.actions[*row])).count() as u64
         };
         plan.preflight = Preflight {
             strategy,
@@ -181,21 +185,40 @@ impl Plan {
     pub(crate) fn changes_anything(&self) -> bool {
         !self.removals.is_empty() || !self.aside.is_empty() || self.actions.iter().any(|a| *a != RowAction::Keep)
     }
-    /// Where in the old files a chunk probably is: old row and offset.
-    pub(crate) fn old_source(&self, have: &Have<'_>, visit: &Visit<'_>) -> Option<(usize, u64)> {
-        let batch_start = self.batch_start(visit.row);
-        self.index.find(&visit.chunk.id).find_map(|position| {
-            let row = have.listing.row_at(position)?;
-            // A file that an earlier batch replaced is gone by now.
-            let gone = self.replaced_by.get(row).is_some_and(|by| (*by as usize) < batch_start);
-            (!gone).then(|| (row, position - have.listing.rows()[row].position))
-        })
+    /// Where a chunk of `old` (in the old release) or of `copies` (in the new one) is: row and offset.
+    pub(crate) fn source(&self, listing: &Listing, ordinal: usize) -> Option<(usize, u64)> {
+        let position = self.places.get(ordinal)?;
+        let row = listing.row_at(position)?;
+        Some((row, position - listing.row(row).position))
     }
-    /// The first place of a chunk in the target: row and offset.
-    pub(crate) fn first_place(&self, target: &Listing, visit: &Visit<'_>) -> Option<(usize, u64)> {
-        let position = self.firsts.find(&visit.chunk.id).next()?;
-        let row = target.row_at(position)?;
-        Some((row, position - target.rows()[row].position))
+    /// Moved files that get no second name after all: their content is copied from the old ones.
+    pub(crate) fn copy_instead(
+        &mut self,
+        scene: &Scene<'_>,
+        have: &Have<'_>,
+        moved: &[(usize, usize)],
+    ) -> Result<(), PullError> {
+        let target = scene.target;
+        let old_of = |row: usize| moved.binary_search_by_key(&row, |pair| pair.0).ok().map(|at| moved[at].1);
+        for part in 0..target.part_count() {
+            if !target.rows_of_part(part).any(|row| old_of(row).is_some()) {
+                continue;
+            }
+            let chunks = target.load(part, scene.shelf)?;
+            for visit in target.visit(part, &chunks) {
+                let Some(old) = old_of(visit.row) else { continue };
+                let position = have.listing.row(old).position + visit.offset;
+                if self.places.set(visit.ordinal, target.chunk_count(), position) {
+                    self.old.set(visit.ordinal);
+                } else {
+                    self.fetch.set(visit.ordinal);
+                }
+            }
+        }
+        for (row, _) in moved {
+            self.actions[*row] = RowAction::Assemble;
+        }
+        Ok(())
     }
     /// First row of the batch that a row is in.
     pub(crate) fn batch_start(&self, row: usize) -> usize {
@@ -203,11 +226,31 @@ impl Plan {
         batch.checked_sub(1).map_or(0, |before| self.batch_ends[before])
     }
 
-    /// A plan that fetches and copies nothing: its files are staged by somebody else.
-    pub(crate) fn staged_already(scene: &Scene<'_>, actions: Vec<RowAction>, removals: Vec<usize>) -> Self {
-        let rows = actions.len();
-        let decided = rows::Decided { actions, removals, aside: Vec::new(), lean_is_possible: false };
-        Self::blank(scene, decided, vec![rows])
+    /// A plan that fetches and copies nothing: its files are staged by somebody else, from what was kept when
+    /// the other release came. What becomes of each entry is decided as for any other plan.
+    pub(crate) fn going_back(scene: &Scene<'_>) -> Result<Self, PullError> {
+        let mut rows = rows::decide(scene)?;
+        for (row, action) in rows.actions.iter_mut().enumerate().filter(|(_, action)| action.is_staged()) {
+            // A file that is the same in both releases was not kept: damage to it is for `repair` to mend.
+            let is_same = scene.have.is_some_and(|have| {
+                let old = have.listing.find(scene.target.path(row)).map(|old| have.listing.row(old));
+                old.is_some_and(|old| old.is_file() && old.digest == scene.target.row(row).digest)
+            });
+            *action = if is_same { RowAction::Keep } else { RowAction::Assemble };
+        }
+        let end = rows.actions.len();
+        Ok(Self::blank(scene, rows, vec![end]))
+    }
+
+    /// A plan with these decisions and nothing to fetch.
+    #[cfg(test)]
+    pub(crate) fn sample(
+        scene: &Scene<'_>,
+        actions: Vec<RowAction>,
+        removals: Vec<usize>,
+        batch_ends: Vec<usize>,
+    ) -> Self {
+        Self::blank(scene, rows::Decided { actions, removals, aside: Vec::new(), lean_is_possible: true }, batch_ends)
     }
 
     fn blank(scene: &Scene<'_>, rows: rows::Decided, batch_ends: Vec<usize>) -> Self {
@@ -215,7 +258,7 @@ impl Plan {
         let mut replaced_by = Vec::new();
         if let Some(have) = scene.have.filter(|_| batch_ends.len() > 1) {
             let by = |at| scene.target.find(have.listing.path(at)).filter(|row| rows.actions[*row].is_staged());
-            replaced_by = (0..have.listing.rows().len())
+            replaced_by = (0..have.listing.len())
                 .map(|at| by(at).and_then(|row| u32::try_from(row).ok()).unwrap_or(u32::MAX))
                 .collect();
         }
@@ -244,8 +287,7 @@ impl Plan {
                 final_bytes: 0,
                 space: Space { peak_extra_bytes: 0, free_bytes: 0 },
             },
-            index: ChunkIndex::default(),
-            firsts: ChunkIndex::default(),
+            places: Places::default(),
             replaced_by,
         }
     }
@@ -254,20 +296,29 @@ impl Plan {
 /// Room that each staged file takes and frees.
 fn claims(scene: &Scene<'_>, actions: &[RowAction], wishes: Wishes) -> Vec<(usize, Claim)> {
     let block_bytes = scene.volume.block_bytes;
-    // A file that lives on under another name frees nothing when its old name is replaced.
-    let reused: HashSet<u32> = actions
-        .iter()
-        .filter_map(|action| if let RowAction::Reuse(from) = action { Some(*from) } else { None })
-        .collect();
+    // A second name takes no room; a kept previous file must not share its bytes with a live one, and some disks
+    // have no second names.
+    let moves_cost = wishes.keep_previous || scene.volume.links == Links::None;
+    let mut lives_on = Bits::new(scene.have.map_or(0, |have| have.listing.len()));
+    if !moves_cost {
+        // A file that lives on under another name frees nothing when its old name is replaced.
+        actions.iter().for_each(|action| {
+            if let RowAction::Reuse(from) = action {
+                lives_on.set(*from as usize)
+            }
+        });
+    }
     let freed = |row: usize| {
         let have = scene.have.filter(|have| have.owner == Owner::Install && !wishes.keep_previous)?;
         let old = have.listing.find(scene.target.path(row))?;
-        let lives_on = u32::try_from(old).is_ok_and(|old| reused.contains(&old));
-        (!lives_on).then(|| in_blocks(have.listing.rows()[old].bytes, block_bytes))
+        (!lives_on.has(old)).then(|| in_blocks(have.listing.row(old).bytes, block_bytes))
     };
     let mut claims = Vec::new();
-    for (row, _) in actions.iter().enumerate().filter(|(_, action)| **action == RowAction::Assemble) {
-        let wanted = in_blocks(scene.target.rows()[row].bytes, block_bytes);
+    for (row, action) in actions.iter().enumerate() {
+        if *action != RowAction::Assemble && !(moves_cost && action.is_staged()) {
+            continue;
+        }
+        let wanted = in_blocks(scene.target.row(row).bytes, block_bytes);
         let there = scene.staged.allocated_bytes.get(&row).copied().unwrap_or(0);
         let freed_bytes = freed(row).unwrap_or(0);
         claims.push((row, Claim { staged_bytes: wanted.saturating_sub(there), freed_bytes }));

@@ -20,6 +20,17 @@ impl<J> Feed<J> {
     }
 }
 
+/// A worker panicked. That is a bug of this program; the operation ends with an error instead of hanging.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a worker of this program broke down: please report it, with the log")]
+pub struct WorkerPanicked;
+
+/// Runs one piece of a worker's work; a panic in it becomes an error.
+pub(crate) fn guarded<T, E: From<WorkerPanicked>>(work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    // What the work touches is dropped or thrown away after the error, never looked at again.
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|_| Err(WorkerPanicked.into()))
+}
+
 /// How many threads `wanted` means: 0 is one per core, at most 8.
 pub(crate) fn worker_count(wanted: usize) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -34,7 +45,7 @@ pub(crate) fn run<J, E, W>(
 ) -> Result<(), E>
 where
     J: Send,
-    E: Send,
+    E: Send + From<WorkerPanicked>,
     W: FnMut(J) -> Result<(), E>,
 {
     let workers = workers.max(1);
@@ -46,7 +57,7 @@ where
             scope.spawn(|| {
                 let mut work = worker();
                 while let Some(job) = next(&queue) {
-                    if let Err(error) = work(job) {
+                    if let Err(error) = guarded(|| work(job)) {
                         failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                         // Without a receiver the producer notices, and the other workers end.
                         queue.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -72,28 +83,46 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicU64, Ordering};
 
+    #[derive(Debug, PartialEq, Eq)]
+    enum Stop {
+        Seven,
+        Panicked,
+    }
+
+    impl From<WorkerPanicked> for Stop {
+        fn from(_: WorkerPanicked) -> Self {
+            Self::Panicked
+        }
+    }
+
+    /// Feeds numbers until the workers stop.
+    fn endless(work: impl Fn(u64) -> Result<(), Stop> + Sync) -> Result<(), Stop> {
+        run(
+            2,
+            || &work,
+            |feed| {
+                (1..).find(|job| feed.push(*job).is_err());
+                Ok(())
+            },
+        )
+    }
+
     #[test]
     fn all_jobs_are_done_and_the_first_error_stops_the_rest() {
         let sum = AtomicU64::new(0);
         let add = |job: u64| {
             sum.fetch_add(job, Ordering::Relaxed);
-            Ok::<(), &str>(())
+            Ok::<(), Stop>(())
         };
-        run(3, || add, |feed| (1..=100).try_for_each(|job| feed.push(job)).map_err(|_| "stopped")).expect("no failure");
+        run(3, || add, |feed| (1..=100).try_for_each(|job| feed.push(job)).map_err(|_| Stop::Seven))
+            .expect("no failure");
         assert_eq!(sum.into_inner(), 5050);
-        let fail = |job: u64| if job == 7 { Err("seven") } else { Ok(()) };
-        let result = run(
-            2,
-            || fail,
-            |feed| {
-                for job in 1.. {
-                    if feed.push(job).is_err() {
-                        break;
-                    }
-                }
-                Ok(())
-            },
-        );
-        assert_eq!(result, Err("seven"));
+        assert_eq!(endless(|job| if job == 7 { Err(Stop::Seven) } else { Ok(()) }), Err(Stop::Seven));
+    }
+
+    /// Found in review: when every worker had panicked, the producer waited for room for ever.
+    #[test]
+    fn a_panic_ends_the_work_with_an_error() {
+        assert_eq!(endless(|_| panic!("a bug")), Err(Stop::Panicked));
     }
 }

@@ -18,7 +18,8 @@ pub enum Strategy {
 pub struct Space {
     /// Most bytes beyond today's use at any moment.
     pub peak_extra_bytes: u64,
-    /// Free now, for this user.
+    /// Free now, for this user. `u64::MAX` on Windows, where it is not known: there the disk itself refuses, in
+    /// the middle of the download, and nothing of the installed version has changed by then.
     pub free_bytes: u64,
 }
 

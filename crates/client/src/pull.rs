@@ -4,7 +4,7 @@ use crate::assemble::Assembled;
 use crate::discover::{self, Found, Question};
 use crate::drive::Network;
 use crate::error::PullError;
-use crate::install::{Apply, Opened, kept_listing, kept_manifest, network};
+use crate::install::{Apply, OnDamage, Opened, kept_listing, kept_manifest, network};
 use crate::listing::Listing;
 use crate::plan::{Have, Owner, Plan, Scene, Wishes};
 use crate::platform::{Root, Volume};
@@ -14,7 +14,7 @@ use crate::report::PullReport;
 use crate::request::{Intent, PullRequest, Target};
 use crate::scan::{Scan, scan};
 use crate::shelf::Shelf;
-use crate::stage::Resumed;
+use crate::stage::{Resumed, drop_foreign};
 use crate::state::{Release, State};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -32,18 +32,23 @@ pub fn pull(request: &PullRequest, progress: &dyn Progress) -> Result<PullReport
         return Err(PullError::NoEdges);
     }
     let mut network = network(&request.edges, request.token.as_ref(), request.ca_file.as_deref(), &request.tuning)?;
-    let mut opened = Opened::unlocked(&request.into)?;
+    let mut opened = Opened::unlocked(&request.into, OnDamage::RenewState)?;
+    // An interrupted commit is finished before anything is asked: it remembers the latest offer seen, and without
+    // that memory an edge could offer an older one. On a first install there is a journal and no state.
+    let mut decided = None;
     if let Some(opened) = &mut opened
-        && request.intent == Intent::Apply
-        && opened.state.is_some()
+        && (opened.state.is_some() || opened.has_journal()?)
     {
-        opened.take_lock(&request.into, progress)?;
+        match request.intent {
+            Intent::Apply => opened.take_lock(&request.into, progress)?,
+            Intent::DryRun => decided = opened.decided_state()?,
+        }
     }
     if let Some(state) = opened.as_ref().and_then(|opened| opened.state.as_ref()) {
         check_same_product(request, state)?;
     }
     progress.begin(Phase::Discover, 0);
-    let state = opened.as_ref().and_then(|opened| opened.state.as_ref());
+    let state = decided.as_ref().or_else(|| opened.as_ref().and_then(|opened| opened.state.as_ref()));
     let question = Question {
         product: &request.product,
         platform: &request.platform,
@@ -138,9 +143,9 @@ impl Scope<'_> {
         let manifest = &self.found.manifest;
         let workers = worker_count(self.request.tuning.workers);
         self.shelf.keep(&manifest.id(), &self.found.manifest_bytes)?;
-        let parts_bytes = discover::fetch_parts(network, manifest, self.shelf, self.progress)?;
-        let target = Listing::read(manifest, self.shelf)?;
-        let old = self.old_listing(network)?;
+        let parts_bytes = discover::fetch_parts(network, manifest.root(), self.shelf, self.progress)?;
+        let target = Listing::read(manifest.id(), manifest.root(), self.shelf, None)?;
+        let old = self.old_listing(network, &target)?;
         let known = self.known(root, &target, old.as_ref(), workers)?;
         let have = match (&old, self.state) {
             (Some(listing), _) => Some(Have { listing, scan: known.old.as_ref(), owner: Owner::Install }),
@@ -151,11 +156,15 @@ impl Scope<'_> {
             }
         };
         let staged = match root.filter(|_| self.request.intent == Intent::Apply) {
-            Some(root) => Resumed::find(root, &target, self.shelf, workers)?,
+            Some(root) => {
+                drop_foreign(root, &target)?;
+                Resumed::find(root, &target, self.shelf, workers)?
+            }
             None => Resumed::nothing(&target),
         };
         let scene = Scene {
             target: &target,
+            dir: &self.request.into,
             have,
             shelf: self.shelf,
             root,
@@ -166,7 +175,7 @@ impl Scope<'_> {
         };
         let manifest_bytes = parts_bytes + self.found.manifest_bytes.len() as u64;
         let wishes = Wishes { keep_previous: self.keeps_previous(), manifest_bytes };
-        let mut plan = Plan::make(&scene, wishes, &self.request.into)?;
+        let mut plan = Plan::make(&scene, wishes)?;
         let preflight = plan.preflight.clone();
         let changed = plan.changes_anything() || self.is_other_release();
         let mut done = (Assembled::default(), Vec::new());
@@ -186,15 +195,15 @@ impl Scope<'_> {
     }
 
     /// The installed release's entries. Parts that got lost are fetched again, if an edge still has them.
-    fn old_listing(&self, network: &mut Network) -> Result<Option<Listing>, PullError> {
+    fn old_listing(&self, network: &mut Network, target: &Listing) -> Result<Option<Listing>, PullError> {
         let Some(state) = self.state else { return Ok(None) };
-        if let Some(listing) = kept_listing(self.shelf, state, &state.installed)? {
+        if let Some(listing) = kept_listing(self.shelf, &state.installed, Some(target))? {
             return Ok(Some(listing));
         }
-        let Some((manifest, _)) = kept_manifest(self.shelf, state, &state.installed)? else { return Ok(None) };
+        let Some(manifest) = kept_manifest(self.shelf, &state.installed)? else { return Ok(None) };
         self.progress.note("a part of the installed version's manifest is missing and is fetched again");
-        match discover::fetch_parts(network, &manifest, self.shelf, self.progress) {
-            Ok(_) => kept_listing(self.shelf, state, &state.installed),
+        match discover::fetch_parts(network, &manifest.root, self.shelf, self.progress) {
+            Ok(_) => kept_listing(self.shelf, &state.installed, Some(target)),
             Err(error) => {
                 tracing::warn!(%error, "the installed version's manifest cannot be completed");
                 Ok(None)
@@ -221,7 +230,7 @@ impl Scope<'_> {
             known.old = Some(scan(old, self.shelf, root, workers, |_| true, self.progress)?);
         }
         let mut any = false;
-        for row in (0..target.rows().len()).filter(|row| target.rows()[*row].is_file()) {
+        for row in target.files() {
             any |= matches!(root.stat(target.path(row)), Ok(Some(_)));
             if any {
                 break;

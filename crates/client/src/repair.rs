@@ -4,7 +4,7 @@ use crate::ask::ask;
 use crate::discover::fetch_parts;
 use crate::drive::Network;
 use crate::error::PullError;
-use crate::install::{Apply, Opened, kept_listing, kept_manifest, network, verify_manifest};
+use crate::install::{Apply, KeptManifest, OnDamage, Opened, kept_listing, kept_manifest, network};
 use crate::listing::Listing;
 use crate::plan::{Have, Owner, Plan, Scene, Wishes};
 use crate::pool::worker_count;
@@ -15,9 +15,7 @@ use crate::scan::scan;
 use crate::shelf::Shelf;
 use crate::stage::Resumed;
 use crate::state::{Release, State};
-use penstock_core::blob::BlobId;
 use penstock_core::limits::ENVELOPE_BYTES_MAX;
-use penstock_core::manifest::VerifiedManifest;
 use std::time::Instant;
 
 /// Mends an install, or ends an update that was interrupted between two versions.
@@ -26,7 +24,7 @@ use std::time::Instant;
 /// [`PullError`].
 pub fn repair(request: &RepairRequest, progress: &dyn Progress) -> Result<RepairReport, PullError> {
     let started = Instant::now();
-    let opened = Opened::existing(&request.dir, progress)?;
+    let opened = Opened::existing(&request.dir, OnDamage::DropJournal, progress)?;
     let state = opened.state.as_ref().ok_or_else(|| PullError::NotAnInstall(request.dir.clone()))?;
     let edges = if request.edges.is_empty() { &state.edges } else { &request.edges };
     let ca_file = request.ca_file.as_deref().or(state.ca_file.as_deref());
@@ -36,15 +34,14 @@ pub fn repair(request: &RepairRequest, progress: &dyn Progress) -> Result<Repair
         Intent::DryRun => Shelf::aside(Some(&opened.root))?,
     };
     let release = state.unfinished.as_ref().unwrap_or(&state.installed).clone();
-    let (manifest, fetched) = manifest(&network, &shelf, state, &release)?;
-    drop_bad_parts(&shelf, &manifest, request.intent, &opened)?;
-    let manifest_bytes = fetched + fetch_parts(&mut network, &manifest, &shelf, progress)?;
-    let target = Listing::read(&manifest, &shelf)?;
+    let (manifest, fetched) = manifest(&network, &shelf, &release)?;
+    let manifest_bytes = fetched + fetch_parts(&mut network, &manifest.root, &shelf, progress)?;
+    let target = Listing::read(manifest.id, &manifest.root, &shelf, None)?;
     let workers = worker_count(request.tuning.workers);
     progress.begin(Phase::Scan, target.content_bytes());
     let damage = scan(&target, &shelf, &opened.root, workers, |_| true, progress)?;
     let before = match &state.unfinished {
-        Some(_) => kept_listing(&shelf, state, &state.installed)?,
+        Some(_) => kept_listing(&shelf, &state.installed, Some(&target))?,
         None => None,
     };
     let before_scan = match &before {
@@ -61,6 +58,7 @@ pub fn repair(request: &RepairRequest, progress: &dyn Progress) -> Result<Repair
     };
     let scene = Scene {
         target: &target,
+        dir: &request.dir,
         have: Some(have),
         shelf: &shelf,
         root: Some(&opened.root),
@@ -69,7 +67,7 @@ pub fn repair(request: &RepairRequest, progress: &dyn Progress) -> Result<Repair
         present: Some(&damage),
         staged: &staged,
     };
-    let mut plan = Plan::make(&scene, Wishes { keep_previous: false, manifest_bytes }, &request.dir)?;
+    let mut plan = Plan::make(&scene, Wishes { keep_previous: false, manifest_bytes })?;
     let preflight = plan.preflight.clone();
     let mut written_bytes = 0;
     if request.intent == Intent::Apply && plan.changes_anything() {
@@ -92,37 +90,17 @@ pub fn repair(request: &RepairRequest, progress: &dyn Progress) -> Result<Repair
 }
 
 /// The release's root: the kept one, or fetched again. Gives the bytes fetched too.
-fn manifest(
-    network: &Network,
-    shelf: &Shelf<'_>,
-    state: &State,
-    release: &Release,
-) -> Result<(VerifiedManifest, u64), PullError> {
-    if let Some((manifest, _)) = kept_manifest(shelf, state, release)? {
+fn manifest(network: &Network, shelf: &Shelf<'_>, release: &Release) -> Result<(KeptManifest, u64), PullError> {
+    if let Some(manifest) = kept_manifest(shelf, release)? {
         return Ok((manifest, 0));
     }
     let max = usize::try_from(release.manifest_bytes).unwrap_or(usize::MAX).min(ENVELOPE_BYTES_MAX);
     let target = format!("/v1/blobs/{}", release.manifest);
-    let (manifest, bytes) =
-        ask(network, &target, max, |bytes| Ok((verify_manifest(bytes, state, release)?, bytes.to_vec())))?;
+    let (manifest, bytes) = ask(network, &target, max, |bytes| {
+        let believed = KeptManifest::read(bytes, release);
+        let manifest = believed.ok_or_else(|| PullError::KeptManifest(release.version.clone()))?;
+        Ok((manifest, bytes.to_vec()))
+    })?;
     shelf.keep(&release.manifest, &bytes)?;
     Ok((manifest, bytes.len() as u64))
-}
-
-/// Kept parts whose bytes have changed are removed, so that they are fetched again.
-fn drop_bad_parts(
-    shelf: &Shelf<'_>,
-    manifest: &VerifiedManifest,
-    intent: Intent,
-    opened: &Opened,
-) -> Result<(), PullError> {
-    if intent == Intent::DryRun {
-        return Ok(());
-    }
-    for part in manifest.root().parts() {
-        if shelf.read(&part.blob)?.is_some_and(|bytes| BlobId::of(&bytes) != part.blob) {
-            opened.root.remove_file(&crate::layout::blob(&part.blob))?;
-        }
-    }
-    Ok(())
 }

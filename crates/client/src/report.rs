@@ -132,6 +132,8 @@ pub struct RollbackReport {
     pub to: Version,
     /// Files brought back.
     pub restored_files: u64,
+    /// Files that were not part of any release and stood in the way: they were renamed to these.
+    pub moved_aside: Vec<String>,
     /// Wall-clock seconds.
     pub seconds: f64,
 }

@@ -2,9 +2,9 @@
 //! second rollback goes forward again.
 
 use crate::error::{DiskError, PullError};
-use crate::install::{Apply, Opened, kept_listing};
+use crate::install::{Apply, OnDamage, Opened, free_names, kept_listing};
 use crate::layout;
-use crate::listing::{Listing, RowKind};
+use crate::listing::Listing;
 use crate::plan::{Have, Owner, Plan, RowAction, Scene};
 use crate::platform::{Found, Root};
 use crate::pool::worker_count;
@@ -25,17 +25,17 @@ use std::time::Instant;
 /// [`PullError::NoPrevious`], [`PullError::PreviousDamaged`], and errors of the disk.
 pub fn rollback(request: &RollbackRequest, progress: &dyn Progress) -> Result<RollbackReport, PullError> {
     let started = Instant::now();
-    let opened = Opened::existing(&request.dir, progress)?;
+    let opened = Opened::existing(&request.dir, OnDamage::Refuse, progress)?;
     let state = opened.state.as_ref().ok_or_else(|| PullError::NotAnInstall(request.dir.clone()))?;
     let previous = state.previous.clone().ok_or(PullError::NoPrevious)?;
     let shelf = Shelf::of(&opened.root);
-    let listing = |release: &Release| {
-        kept_listing(&shelf, state, release)?.ok_or_else(|| PullError::KeptManifest(release.version.clone()))
-    };
-    let (target, current) = (listing(&previous)?, listing(&state.installed)?);
+    let lost = |release: &Release| PullError::KeptManifest(release.version.clone());
+    let target = kept_listing(&shelf, &previous, None)?.ok_or_else(|| lost(&previous))?;
+    let current = kept_listing(&shelf, &state.installed, Some(&target))?.ok_or_else(|| lost(&state.installed))?;
     let staged = Resumed::nothing(&target);
     let scene = Scene {
         target: &target,
+        dir: &request.dir,
         have: Some(Have { listing: &current, scan: None, owner: Owner::Install }),
         shelf: &shelf,
         root: Some(&opened.root),
@@ -44,59 +44,29 @@ pub fn rollback(request: &RollbackRequest, progress: &dyn Progress) -> Result<Ro
         present: None,
         staged: &staged,
     };
-    let actions = (0..target.rows().len()).map(|row| action(&opened.root, &target, &current, row));
-    let actions: Vec<RowAction> = actions.collect::<Result<_, PullError>>()?;
-    let removals = removals(&opened.root, &target, &current)?;
-    let plan = Plan::staged_already(&scene, actions, removals);
+    let plan = Plan::going_back(&scene)?;
+    let aside = free_names(&opened.root, &plan.aside, previous.version.as_str())?;
     let workers = worker_count(request.tuning.workers);
     check_kept(&opened.root, &target, &shelf, &plan, workers, progress)?;
     // Nothing of an interrupted pull may be taken for a kept file.
     crate::stage::clear(&opened.root)?;
     drop(Staging::begin(&opened.root, &target, &plan.actions)?);
     let mut restored_files = 0;
-    for row in (0..target.rows().len()).filter(|row| plan.actions[*row] == RowAction::Assemble) {
+    for row in (0..target.len()).filter(|row| plan.actions[*row] == RowAction::Assemble) {
         bring_back(&opened.root, &target, row)?;
         restored_files += 1;
     }
     let after = State { installed: previous.clone(), previous: Some(state.installed.clone()), ..state.clone() };
     let apply = Apply { scene: &scene, root: &opened.root, state: after, keep_previous: true, workers, progress };
-    apply.commit(&plan, 0..target.rows().len(), true, &[])?;
+    apply.commit(&plan, 0..target.len(), true, &aside)?;
     Ok(RollbackReport {
         product: state.product.clone(),
         from: state.installed.version.clone(),
         to: previous.version,
         restored_files,
+        moved_aside: aside.into_iter().map(|(_, to)| to).collect(),
         seconds: started.elapsed().as_secs_f64(),
     })
-}
-
-fn action(root: &Root, target: &Listing, current: &Listing, row: usize) -> Result<RowAction, PullError> {
-    let (entry, path) = (&target.rows()[row], target.path(row));
-    let same = current.find(path).map(|now| (now, &current.rows()[now]));
-    Ok(match (entry.kind, same) {
-        (RowKind::File { .. }, Some((_, now))) if now.is_file() && now.digest == entry.digest => {
-            if now.is_executable() == entry.is_executable() { RowAction::Keep } else { RowAction::Mode }
-        }
-        (RowKind::File { .. }, _) => RowAction::Assemble,
-        (RowKind::Directory, _) => RowAction::Make,
-        (RowKind::Link, _) => match root.stat(path) {
-            Ok(Some(Found::Link(to))) if to == target.target(row) => RowAction::Keep,
-            Ok(_) | Err(DiskError::Symlink { .. }) => RowAction::Make,
-            Err(error) => return Err(error.into()),
-        },
-    })
-}
-
-fn removals(root: &Root, target: &Listing, current: &Listing) -> Result<Vec<usize>, PullError> {
-    let mut removals = Vec::new();
-    for (now, row) in current.rows().iter().enumerate() {
-        let path = current.path(now);
-        let stays = target.find(path).is_some_and(|row| target.rows()[row].kind != RowKind::Directory);
-        if row.kind != RowKind::Directory && !stays && root.stat(path)?.is_some() {
-            removals.push(now);
-        }
-    }
-    Ok(removals)
 }
 
 /// Hashes every kept file that will be brought back, before anything changes.
@@ -110,9 +80,9 @@ fn check_kept(
 ) -> Result<(), PullError> {
     let manifest = target.manifest();
     let wanted = |row: usize| plan.actions[row] == RowAction::Assemble;
-    for row in (0..target.rows().len()).filter(|row| wanted(*row)) {
+    for row in (0..target.len()).filter(|row| wanted(*row)) {
         let found = root.stat(&layout::previous(&manifest, row))?;
-        if !matches!(found, Some(Found::File { bytes, .. }) if bytes == target.rows()[row].bytes) {
+        if !matches!(found, Some(Found::File { bytes, .. }) if bytes == target.row(row).bytes) {
             return Err(PullError::PreviousDamaged(target.path(row).to_owned()));
         }
     }
@@ -157,7 +127,7 @@ fn bring_back(root: &Root, target: &Listing, row: usize) -> Result<(), PullError
         return Ok(());
     }
     let mut source = root.open_read(&from)?;
-    let mut copy = root.create(&to, target.rows()[row].is_executable())?;
+    let mut copy = root.create(&to, target.row(row).is_executable())?;
     std::io::copy(&mut source, &mut copy).map_err(|source| DiskError::new("copy", &from, source))?;
     Ok(())
 }

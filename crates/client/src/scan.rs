@@ -49,14 +49,11 @@ pub(crate) fn scan(
     wanted: impl Fn(usize) -> bool,
     progress: &dyn Progress,
 ) -> Result<Scan, PullError> {
-    let blank = Scan {
-        bad_chunks: Bits::new(listing.chunk_count()),
-        damaged: Bits::new(listing.rows().len()),
-        ..Scan::default()
-    };
+    let blank =
+        Scan { bad_chunks: Bits::new(listing.chunk_count()), damaged: Bits::new(listing.len()), ..Scan::default() };
     let findings = Findings { listing, scan: Mutex::new(blank) };
-    let mut missing = Bits::new(listing.rows().len());
-    for row in (0..listing.rows().len()).filter(|row| wanted(*row)) {
+    let mut missing = Bits::new(listing.len());
+    for row in (0..listing.len()).filter(|row| wanted(*row)) {
         if let Some(kind) = look(listing, root, row)? {
             findings.add(row, kind);
             if matches!(kind, DamageKind::Missing | DamageKind::WrongKind) {
@@ -112,7 +109,7 @@ fn look(listing: &Listing, root: &Root, row: usize) -> Result<Option<DamageKind>
         Err(DiskError::Symlink { .. }) => return Ok(Some(DamageKind::WrongKind)),
         Err(error) => return Err(error.into()),
     };
-    let entry = &listing.rows()[row];
+    let entry = listing.row(row);
     Ok(match (entry.kind, found) {
         (_, None) => Some(DamageKind::Missing),
         (RowKind::Directory, Some(Found::Directory)) => None,

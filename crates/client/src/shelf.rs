@@ -44,16 +44,10 @@ impl<'a> Shelf<'a> {
         std::fs::create_dir(&path).map_err(|source| PullError::Open { dir: path.clone(), source })?;
         Ok(Self { root, aside: Some(TemporaryDir(path)), added: Mutex::default() })
     }
-    /// Whether a blob of this length is here.
+    /// Whether a blob of this length is here and has its hash. A power cut or a player may have spoiled it.
     pub(crate) fn has(&self, id: &BlobId, bytes: u64) -> Result<bool, PullError> {
-        if let Some(path) = self.aside_path(id)
-            && path.metadata().is_ok_and(|found| found.len() == bytes)
-        {
-            return Ok(true);
-        }
-        let Some(root) = self.root else { return Ok(false) };
-        let found = root.stat(&layout::blob(id))?;
-        Ok(matches!(found, Some(crate::platform::Found::File { bytes: found, .. }) if found == bytes))
+        let found = self.read(id)?;
+        Ok(found.is_some_and(|found| found.len() as u64 == bytes && BlobId::of(&found) == *id))
     }
     /// Reads a blob of at most an envelope's size; `None` when it is not here.
     pub(crate) fn read(&self, id: &BlobId) -> Result<Option<Vec<u8>>, PullError> {
@@ -74,16 +68,28 @@ impl<'a> Shelf<'a> {
         Ok(self.read(&part.blob)?.ok_or_else(missing)?)
     }
     /// Keeps a blob whose hash the caller has checked. Synced with everything else at commit.
+    ///
+    /// One that is here and good is not touched: it may be the installed version's, which neither a refusal
+    /// nor a crash may cost. A new one is written under another name first, so that it is never half there.
     pub(crate) fn keep(&self, id: &BlobId, bytes: &[u8]) -> Result<(), PullError> {
+        if self.has(id, bytes.len() as u64)? {
+            return Ok(());
+        }
         if let Some(path) = self.aside_path(id) {
             return std::fs::write(&path, bytes).map_err(|source| PullError::Open { dir: path, source });
         }
         let Some(root) = self.root else { return Ok(()) };
         let path = layout::blob(id);
-        let mut file = root.create(&path, false)?;
+        let was_there = root.stat(&path)?.is_some();
+        let draft = layout::blob_draft(id);
+        let mut file = root.create(&draft, false)?;
         let written = file.set_len(0).and_then(|()| file.write_all(bytes));
         written.map_err(|source| DiskError::new("write", &path, source))?;
-        self.added.lock().unwrap_or_else(PoisonError::into_inner).push(*id);
+        drop(file);
+        root.rename(&draft, &path)?;
+        if !was_there {
+            self.added.lock().unwrap_or_else(PoisonError::into_inner).push(*id);
+        }
         Ok(())
     }
     /// Removes what this run added: the release was refused.

@@ -15,6 +15,8 @@ use crate::state::{read_if_there, write_synced};
 use penstock_core::path::CLIENT_DIR;
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Staged files kept open at once.
@@ -40,7 +42,7 @@ impl Resumed {
         if !belongs_to(root, target)? {
             return Ok(resumed);
         }
-        for row in staged_rows(root)?.into_iter().filter(|row| target.rows().get(*row).is_some_and(|r| r.is_file())) {
+        for row in staged_rows(root)?.into_iter().filter(|row| *row < target.len() && target.row(*row).is_file()) {
             if let Some(Found::File { allocated_bytes, names: 1, .. }) = root.stat(&layout::staged(row))? {
                 resumed.allocated_bytes.insert(row, allocated_bytes);
             }
@@ -80,35 +82,70 @@ impl Resumed {
     }
 }
 
+/// Bytes written between two rounds of early writeback.
+const WRITEBACK_BYTES: u64 = 64 << 20;
+
 /// The staging area of one target.
 pub(crate) struct Staging<'a> {
     root: &'a Root,
     target: &'a Listing,
     open: Mutex<VecDeque<(usize, Arc<File>)>>,
+    written_bytes: AtomicU64,
+    /// Who is told when it is time for the disk to begin writing.
+    writeback: Option<SyncSender<()>>,
 }
 
 impl<'a> Staging<'a> {
     /// Opens staging for a target; what belongs to another one, or to another plan, is removed.
     pub(crate) fn begin(root: &'a Root, target: &'a Listing, actions: &[RowAction]) -> Result<Self, PullError> {
+        drop_foreign(root, target)?;
         root.make_dir(CLIENT_DIR)?;
         root.make_dir(layout::STAGING)?;
-        let ours = belongs_to(root, target)?;
         for row in staged_rows(root)? {
             let path = layout::staged(row);
             let alone = matches!(root.stat(&path)?, Some(Found::File { names: 1, .. }));
-            if !(ours && alone && actions.get(row) == Some(&RowAction::Assemble)) {
+            if !(alone && actions.get(row) == Some(&RowAction::Assemble)) {
                 root.remove_file(&path)?;
             }
         }
-        if !ours {
+        if !belongs_to(root, target)? {
             write_synced(root, layout::STAGING_TARGET, target.manifest().to_string().as_bytes())?;
         }
-        Ok(Self { root, target, open: Mutex::default() })
+        Ok(Self { root, target, open: Mutex::default(), written_bytes: AtomicU64::new(0), writeback: None })
+    }
+    /// Runs `work` while a thread lets the disk write what is staged, every now and then, so that the sync
+    /// before the commit finds little left to wait for.
+    pub(crate) fn with_writeback<T>(mut self, work: impl FnOnce(&Self) -> T) -> T {
+        let (sender, receiver) = sync_channel(1);
+        self.writeback = Some(sender);
+        let root = self.root;
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                while receiver.recv().is_ok() {
+                    // What fails here fails again in the sync that counts, and is told there.
+                    if let Err(error) = root.sync_all() {
+                        tracing::debug!(%error, "early writeback failed");
+                    }
+                }
+            });
+            let result = work(&self);
+            drop(self);
+            result
+        })
     }
     /// Writes content whose hash was checked.
     pub(crate) fn write(&self, row: usize, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
         let file = self.file(row)?;
-        write_at(&file, bytes, offset).map_err(|source| DiskError::new("write", self.target.path(row), source))
+        write_at(&file, bytes, offset).map_err(|source| DiskError::new("write", self.target.path(row), source))?;
+        let before = self.written_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        let round = |at: u64| at / WRITEBACK_BYTES;
+        if round(before) != round(before + bytes.len() as u64)
+            && let Some(writeback) = &self.writeback
+        {
+            // A full queue means that the disk is busy with an earlier round, which is just as well.
+            writeback.try_send(()).ok();
+        }
+        Ok(())
     }
     /// Makes sure that a file without content is there too.
     pub(crate) fn touch(&self, row: usize) -> Result<(), DiskError> {
@@ -120,24 +157,37 @@ impl<'a> Staging<'a> {
     }
 
     fn file(&self, row: usize) -> Result<Arc<File>, DiskError> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, file)) = open.iter().find(|(held, _)| *held == row) {
+        if let Some((_, file)) = self.lock().iter().find(|(held, _)| *held == row) {
             return Ok(Arc::clone(file));
         }
-        let entry = &self.target.rows()[row];
-        let path = layout::staged(row);
-        let file = self.root.create(&path, entry.is_executable())?;
+        // Opened outside the lock, because other workers have files to find; two that open the same one do no harm.
+        let entry = self.target.row(row);
+        let file = self.root.create(&layout::staged(row), entry.is_executable())?;
         let failed = |source| DiskError::new("write", self.target.path(row), source);
         if file.metadata().map_err(failed)?.len() > entry.bytes {
             file.set_len(entry.bytes).map_err(failed)?;
         }
         let file = Arc::new(file);
+        let mut open = self.lock();
         if open.len() >= OPEN_MAX {
             open.pop_front();
         }
         open.push_back((row, Arc::clone(&file)));
         Ok(file)
     }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<(usize, Arc<File>)>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Removes what was staged for another target, before free space is measured: otherwise an update that
+/// was given up would take the room that the next one needs, for ever.
+pub(crate) fn drop_foreign(root: &Root, target: &Listing) -> Result<(), PullError> {
+    if root.stat(layout::STAGING)?.is_some() && !belongs_to(root, target)? {
+        clear(root)?;
+    }
+    Ok(())
 }
 
 /// Removes staging altogether.

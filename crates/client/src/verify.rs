@@ -1,8 +1,8 @@
-//! `verify`: compares an install with its manifest, offline. Changes nothing, but for finishing a
-//! commit that was already decided when a crash interrupted it.
+//! `verify`: compares an install with its manifest, offline. Changes nothing: a commit that a crash
+//! interrupted is reported as unfinished, and `pull`, `repair` or `rollback` finish it.
 
 use crate::error::PullError;
-use crate::install::{Opened, kept_listing};
+use crate::install::{OnDamage, Opened, kept_listing};
 use crate::layout;
 use crate::listing::Listing;
 use crate::platform::{Found, Root};
@@ -24,14 +24,11 @@ use std::time::Instant;
 pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<VerifyReport, PullError> {
     let started = Instant::now();
     let missing = || PullError::NotAnInstall(request.dir.clone());
-    let mut opened = Opened::unlocked(&request.dir)?.ok_or_else(missing)?;
-    if opened.root.stat(layout::JOURNAL)?.is_some() && opened.root.is_writable() {
-        opened.take_lock(&request.dir, progress)?;
-    }
+    let opened = Opened::unlocked(&request.dir, OnDamage::Refuse)?.ok_or_else(missing)?;
     let state = opened.state.as_ref().ok_or_else(missing)?;
     let shelf = Shelf::of(&opened.root);
     let lost = || PullError::KeptManifest(state.installed.version.clone());
-    let listing = kept_listing(&shelf, state, &state.installed)?.ok_or_else(lost)?;
+    let listing = kept_listing(&shelf, &state.installed, None)?.ok_or_else(lost)?;
     progress.begin(Phase::Scan, listing.content_bytes());
     let workers = worker_count(request.tuning.workers);
     let found = scan(&listing, &shelf, &opened.root, workers, |_| true, progress)?;
@@ -43,7 +40,7 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Verify
         version: state.installed.version.clone(),
         intact: damaged_count == 0 && !unfinished,
         unfinished,
-        entries: listing.rows().len() as u64,
+        entries: listing.len() as u64,
         bytes: found.bytes,
         damaged: found.listed,
         damaged_count,

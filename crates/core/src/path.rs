@@ -81,6 +81,12 @@ pub fn windows_problem(path: &InstallPath) -> Option<&'static str> {
     path.parts().find_map(windows_part_problem)
 }
 
+/// As [`windows_problem`], for a link's target: `..` may be a part of it.
+#[must_use]
+pub fn windows_link_problem(target: &str) -> Option<&'static str> {
+    target.split('/').filter(|part| !matches!(*part, "" | "." | "..")).find_map(windows_part_problem)
+}
+
 fn windows_part_problem(part: &str) -> Option<&'static str> {
     if part.contains(['<', '>', ':', '"', '|', '?', '*']) {
         return Some("a character that Windows does not allow in names");
@@ -108,7 +114,7 @@ pub fn link_stays_inside(link: &InstallPath, target: &str) -> bool {
         || target.len() > PATH_BYTES_MAX
         || target.starts_with('/')
         || target.contains(is_syntax)
-        || has_drive(target)
+        || target.split('/').any(has_drive)
     {
         return false;
     }
@@ -133,7 +139,7 @@ fn check(text: &str) -> Result<(), PathError> {
     if text.len() > PATH_BYTES_MAX || text.split('/').count() > PATH_DEPTH_MAX {
         return Err(PathError::TooLong(owned()));
     }
-    if text.starts_with('/') || has_drive(text) {
+    if text.starts_with('/') || text.split('/').any(has_drive) {
         return Err(PathError::Absolute(owned()));
     }
     if text.contains(is_syntax) {
@@ -157,10 +163,10 @@ fn is_syntax(c: char) -> bool {
     c == '\\' || c.is_control()
 }
 
-/// `C:` and the like: Windows would leave the install directory.
-fn has_drive(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    bytes.len() >= 2 && bytes[0].is_ascii_alphabetic() && bytes[1] == b':'
+/// `C:` and the like. Windows joins such a part to a path by replacing the whole path, wherever it
+/// stands, so that it would leave the install directory.
+fn has_drive(part: &str) -> bool {
+    part.chars().nth(1) == Some(':')
 }
 
 impl fmt::Display for InstallPath {
@@ -195,11 +201,13 @@ mod tests {
 
     #[test]
     fn paths_that_escape_are_refused_each_for_its_reason() {
-        let cases: [(&str, fn(&PathError) -> bool); 12] = [
+        let cases: [(&str, fn(&PathError) -> bool); 14] = [
             ("", |e| matches!(e, PathError::Empty)),
             ("/etc/passwd", |e| matches!(e, PathError::Absolute(_))),
             ("C:evil", |e| matches!(e, PathError::Absolute(_))),
             ("c:/evil", |e| matches!(e, PathError::Absolute(_))),
+            ("data/D:evil", |e| matches!(e, PathError::Absolute(_))),
+            ("data/d:/evil", |e| matches!(e, PathError::Absolute(_))),
             ("../up", |e| matches!(e, PathError::Dots(_))),
             ("a/../../up", |e| matches!(e, PathError::Dots(_))),
             ("a//b", |e| matches!(e, PathError::Dots(_))),
@@ -233,6 +241,9 @@ mod tests {
         {
             assert!(problem(bad).is_some(), "{bad:?}");
         }
+        assert!(windows_link_problem("../../data/nul").is_some());
+        assert!(windows_link_problem("../x:stream").is_some());
+        assert_eq!(windows_link_problem("../../data/world.pak"), None);
         for good in ["auxiliary", "com10", "a/b.txt", "console", ".hidden"] {
             assert_eq!(problem(good), None, "{good:?}");
         }
@@ -246,6 +257,7 @@ mod tests {
         assert!(!link_stays_inside(&link, "../../../etc"));
         assert!(!link_stays_inside(&link, "/etc"));
         assert!(!link_stays_inside(&link, "C:/x"));
+        assert!(!link_stays_inside(&link, "x/D:evil"));
         assert!(!link_stays_inside(&link, "../../.penstock/state"));
     }
 
@@ -256,6 +268,8 @@ mod tests {
                 let joined = std::path::Path::new("/base").join(path.as_str());
                 prop_assert!(joined.starts_with("/base"));
                 prop_assert!(joined.components().all(|c| !matches!(c, std::path::Component::ParentDir)));
+                // What Windows would take for a drive stands in no part.
+                prop_assert!(path.parts().all(|part| part.chars().nth(1) != Some(':')));
             }
         }
     }

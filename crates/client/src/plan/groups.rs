@@ -16,6 +16,10 @@ use std::ops::Range;
 /// wait for the last request, so small ones would cost a round trip each.
 const GROUP_CHUNKS_MAX: usize = 8192;
 
+/// Everything that is said of a frame: pack, offset, stored length, kind, content length. Parts that
+/// contradict each other about one place speak of different frames, and each is held to its word.
+type FrameKey = (u32, u64, u32, u32, u32);
+
 /// A frame to fetch.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Frame {
@@ -27,7 +31,7 @@ pub(crate) struct Frame {
     pub(crate) kind: FrameKind,
     /// Bytes once decoded.
     pub(crate) content_bytes: u32,
-    order: (u32, u64, u32),
+    order: FrameKey,
 }
 
 /// A chunk that a frame must yield, and where it goes.
@@ -55,7 +59,7 @@ pub(crate) struct Group {
     /// What they must yield, in the order of the frames.
     pub(crate) wants: Vec<Want>,
     packs: HashMap<BlobId, u32>,
-    known: HashMap<(u32, u64, u32), u32>,
+    known: HashMap<FrameKey, u32>,
 }
 
 impl Plan {
@@ -100,7 +104,7 @@ impl Group {
         let blob = part.packs[loc.pack as usize];
         let count = u32::try_from(self.packs.len()).unwrap_or(u32::MAX);
         let pack = *self.packs.entry(blob).or_insert(count);
-        let order = (pack, loc.offset, loc.stored_bytes);
+        let order = (pack, loc.offset, loc.stored_bytes, loc.kind.number(), loc.content_bytes);
         let next = u32::try_from(self.frames.len()).unwrap_or(u32::MAX);
         let frame = *self.known.entry(order).or_insert(next);
         if frame == next {
@@ -125,5 +129,25 @@ impl Group {
         }
         self.wants.sort_unstable_by_key(|want| (want.frame, want.row, want.offset));
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found in review: two parts of one signed manifest that say different things about one place of a pack were taken
+    /// for one frame, and a chunk of the second was cut out of the first, beyond its end.
+    #[test]
+    fn contradictory_frames_are_different_frames() {
+        let loc = |kind, content_bytes| FrameLoc { pack: 0, offset: 0, stored_bytes: 10, content_bytes, kind };
+        let part = |loc| ChunkPart { packs: vec![BlobId::of(b"pack")], frames: vec![loc], chunks: Vec::new() };
+        let locs = [loc(FrameKind::Zstd, 10), loc(FrameKind::Zstd, 1 << 20), loc(FrameKind::Raw, 10)];
+        let mut group = Group::default();
+        let frames: Vec<u32> = locs.iter().map(|loc| group.add(&part(*loc), loc)).collect();
+        assert_eq!(frames, [0, 1, 2]);
+        assert_eq!(group.add(&part(locs[0]), &locs[0]), 0);
+        let contents: Vec<u32> = group.frames.iter().map(|frame| frame.content_bytes).collect();
+        assert_eq!(contents, [10, 1 << 20, 10]);
     }
 }

@@ -45,6 +45,33 @@ pub(crate) struct Volume {
     pub(crate) free_bytes: u64,
     /// Files occupy multiples of this.
     pub(crate) block_bytes: u64,
+    /// Whether files can have second names.
+    pub(crate) links: Links,
+}
+
+/// Whether files of a volume can have second names, as far as is known without trying.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Links {
+    /// Probably.
+    Expected,
+    /// No: FAT and its kind.
+    None,
+}
+
+/// What is about to happen to a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Deed {
+    /// It is made, replaced, renamed or removed: its directory changes.
+    Entry,
+    /// Its mode changes.
+    Mode,
+}
+
+/// Whether a part of a path is one that Windows takes for more than a name: a drive, a stream, a separator.
+/// Joining `D:x` to a path replaces the whole path there. Pure, so that it is tested everywhere.
+#[must_use]
+pub fn is_windows_syntax(part: &str) -> bool {
+    part.contains([':', '\\']) || part == ".."
 }
 
 /// Splits a path into its directory ("" for the root) and its last part.
@@ -87,6 +114,10 @@ mod tests {
         assert_eq!(windows_long_path("C:/games/x"), "\\\\?\\C:\\games\\x");
         assert_eq!(windows_long_path("\\\\server\\share\\x"), "\\\\?\\UNC\\server\\share\\x");
         assert_eq!(windows_long_path("\\\\?\\C:\\x"), "\\\\?\\C:\\x");
+        for part in ["D:evil", "ab:stream", "a\\b", ".."] {
+            assert!(is_windows_syntax(part), "{part}");
+        }
+        assert!(!is_windows_syntax("world.pak"));
         assert!(is_sharing_violation_code(Some(32)) && is_sharing_violation_code(Some(33)));
         assert!(!is_sharing_violation_code(Some(5)) && !is_sharing_violation_code(None));
     }

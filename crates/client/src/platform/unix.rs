@@ -1,6 +1,6 @@
 //! Unix: everything through directory descriptors, `O_NOFOLLOW` at every step.
 
-use super::{Found, Volume, split};
+use super::{Deed, Found, Links, Volume, split};
 use crate::error::DiskError;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use std::fs::File;
@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[derive(Debug)]
 pub(crate) struct Root {
     root: Arc<OwnedFd>,
-    /// The directory used last: neighbours follow each other.
-    last: Mutex<Option<(String, Arc<OwnedFd>)>>,
+    /// Directories used last, the latest first: neighbours follow each other, staging and target take turns.
+    recent: Mutex<Vec<(String, Arc<OwnedFd>)>>,
 }
 
 /// Held while a client works on an install; the system lets go of it when the process ends.
@@ -32,6 +32,9 @@ impl Drop for Lock {
     }
 }
 
+/// Directories kept open.
+const RECENT_MAX: usize = 8;
+
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 impl Root {
@@ -39,7 +42,7 @@ impl Root {
     pub(crate) fn open(dir: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(dir, flags, Mode::empty())?;
-        Ok(Self { root: Arc::new(root), last: Mutex::new(None) })
+        Ok(Self { root: Arc::new(root), recent: Mutex::default() })
     }
     /// Takes the lock; `None` when another process has it.
     pub(crate) fn lock(&self, path: &str) -> Result<Option<Lock>, DiskError> {
@@ -55,11 +58,78 @@ impl Root {
         let found =
             rustix::fs::fstatvfs(&*self.root).map_err(|e| DiskError::new("measure the volume of", ".", e.into()))?;
         let block_bytes = found.f_frsize.max(1);
-        Ok(Volume { free_bytes: found.f_bavail.saturating_mul(block_bytes), block_bytes })
+        Ok(Volume { free_bytes: found.f_bavail.saturating_mul(block_bytes), block_bytes, links: self.links() })
     }
-    /// Whether this user may create files in the install.
-    pub(crate) fn is_writable(&self) -> bool {
-        rustix::fs::accessat(&*self.root, ".", rustix::fs::Access::WRITE_OK, AtFlags::EACCESS).is_ok()
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn links(&self) -> Links {
+        // MSDOS_SUPER_MAGIC and EXFAT_SUPER_MAGIC of linux/magic.h.
+        let is_fat = rustix::fs::fstatfs(&*self.root).is_ok_and(|found| matches!(found.f_type, 0x4d44 | 0x2011_bab0));
+        if is_fat { Links::None } else { Links::Expected }
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    fn links(&self) -> Links {
+        Links::Expected
+    }
+    /// Whether a deed at a path will be allowed, found out without doing anything: the directory (or the
+    /// nearest one above it that is there) must be writable and on the volume of the install.
+    pub(crate) fn check(&self, path: &str, deed: Deed) -> Result<(), DiskError> {
+        let mut dir = split(path).0;
+        let fd = loop {
+            match self.directory(dir)? {
+                Some(fd) => break fd,
+                None => dir = split(dir).0,
+            }
+        };
+        let failed = |e: rustix::io::Errno| DiskError::new("look at", dir, e.into());
+        let device = rustix::fs::fstat(&*self.root).map_err(failed)?.st_dev;
+        if rustix::fs::fstat(&*fd).map_err(failed)?.st_dev != device {
+            return Err(DiskError::OtherVolume { path: dir.to_owned() });
+        }
+        if deed == Deed::Mode {
+            let stat = rustix::fs::statat(&*fd, split(path).1, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
+            let user = rustix::process::geteuid().as_raw();
+            let refused = user != 0 && stat.st_uid != user;
+            let error = || DiskError::new("change the mode of", path, io::ErrorKind::PermissionDenied.into());
+            return if refused { Err(error()) } else { Ok(()) };
+        }
+        let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+        let shown = if dir.is_empty() { "." } else { dir };
+        rustix::fs::accessat(&*fd, ".", access, AtFlags::EACCESS)
+            .map_err(|e| DiskError::new("change files in", shown, e.into()))
+    }
+    /// Whether two paths are two spellings of one name, as on a case-insensitive disk. Two names of one
+    /// file (hard links) are not.
+    pub(crate) fn is_same(&self, a: &str, b: &str) -> Result<bool, DiskError> {
+        let stat = |path: &str| {
+            let Some(parent) = self.parent_if_there(path)? else { return Ok(None) };
+            match rustix::fs::statat(&*parent, split(path).1, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => Ok(Some(stat)),
+                Err(rustix::io::Errno::NOENT) => Ok(None),
+                Err(error) => Err(DiskError::new("look at", path, error.into())),
+            }
+        };
+        let (Some(a), Some(b)) = (stat(a)?, stat(b)?) else { return Ok(false) };
+        Ok(a.st_dev == b.st_dev && a.st_ino == b.st_ino && a.st_nlink == 1)
+    }
+    /// Copies a file by sharing its blocks; `false` when the disk cannot.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(crate) fn reflink(&self, from: &str, to: &str, executable: bool) -> Result<bool, DiskError> {
+        let (source, copy) = (self.open_read(from)?, self.create(to, executable)?);
+        if rustix::fs::ioctl_ficlone(&copy, &source).is_ok() {
+            return Ok(true);
+        }
+        drop(copy);
+        self.remove_file(to)?;
+        Ok(false)
+    }
+    /// Copies a file by sharing its blocks: not known how on this system.
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    pub(crate) fn reflink(&self, _from: &str, _to: &str, _executable: bool) -> Result<bool, DiskError> {
+        Ok(false)
+    }
+    /// Brings one staged file to the platter where [`Root::sync_all`] does not: nothing to do here.
+    pub(crate) fn flush(&self, _path: &str) -> Result<(), DiskError> {
+        Ok(())
     }
     /// What stands at a path; `None` when nothing does.
     pub(crate) fn stat(&self, path: &str) -> Result<Option<Found>, DiskError> {
@@ -137,7 +207,7 @@ impl Root {
     }
     /// Removes a directory if it is empty; `false` when it is not.
     pub(crate) fn remove_dir(&self, path: &str) -> Result<bool, DiskError> {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.recent().clear();
         let Some(parent) = self.parent_if_there(path)? else { return Ok(true) };
         match rustix::fs::unlinkat(&*parent, split(path).1, AtFlags::REMOVEDIR) {
             Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(true),
@@ -204,10 +274,12 @@ impl Root {
         if path.is_empty() || path == "." {
             return Ok(Some(Arc::clone(&self.root)));
         }
-        if let Some((name, fd)) = &*self.last.lock().unwrap_or_else(PoisonError::into_inner)
-            && name == path
         {
-            return Ok(Some(Arc::clone(fd)));
+            let mut recent = self.recent();
+            if let Some(at) = recent.iter().position(|(name, _)| name == path) {
+                recent[..=at].rotate_right(1);
+                return Ok(Some(Arc::clone(&recent[0].1)));
+            }
         }
         let mut fd = Arc::clone(&self.root);
         for part in path.split('/') {
@@ -223,8 +295,13 @@ impl Root {
                 Err(error) => return Err(DiskError::new("open directory", path, error.into())),
             };
         }
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((path.to_owned(), Arc::clone(&fd)));
+        let mut recent = self.recent();
+        recent.truncate(RECENT_MAX - 1);
+        recent.insert(0, (path.to_owned(), Arc::clone(&fd)));
         Ok(Some(fd))
+    }
+    fn recent(&self) -> std::sync::MutexGuard<'_, Vec<(String, Arc<OwnedFd>)>> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -236,4 +313,35 @@ pub(crate) fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()>
 /// Fills `bytes` from `offset`.
 pub(crate) fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_names_of_one_file_are_not_two_spellings_of_one_name() {
+        let temp = tempfile::tempdir().expect("temp");
+        let root = Root::open(temp.path()).expect("open");
+        drop(root.create("a", false).expect("create"));
+        assert!(root.is_same("a", "a").expect("stat"));
+        assert!(!root.is_same("a", "A").expect("stat"), "this test needs a case-sensitive disk");
+        assert!(root.hard_link("a", "b").expect("link"));
+        assert!(!root.is_same("a", "b").expect("stat"));
+    }
+
+    #[test]
+    fn directories_are_remembered_until_one_is_removed() {
+        let temp = tempfile::tempdir().expect("temp");
+        let root = Root::open(temp.path()).expect("open");
+        for dir in 0..2 * RECENT_MAX {
+            root.make_dir(&format!("{dir}")).expect("make");
+            drop(root.create(&format!("{dir}/file"), false).expect("create"));
+        }
+        assert_eq!(root.recent().len(), RECENT_MAX);
+        assert!(root.stat("0/file").expect("stat").is_some());
+        root.remove_file("0/file").expect("remove");
+        assert!(root.remove_dir("0").expect("remove"));
+        assert_eq!(root.stat("0/file").expect("stat"), None);
+    }
 }

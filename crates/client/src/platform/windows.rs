@@ -3,7 +3,7 @@
 //! There are no directory descriptors in the standard library here, so each step of a path is looked
 //! at before it is used; replacing is `MoveFileEx` with `REPLACE_EXISTING`, which `std::fs::rename` is.
 
-use super::{Found, Volume, windows_long_path};
+use super::{Deed, Found, Links, Volume, is_windows_syntax, windows_long_path};
 use crate::error::DiskError;
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -38,13 +38,38 @@ impl Root {
             Err(error) => Err(DiskError::new("lock", path, error)),
         }
     }
-    /// The standard library cannot ask for free space on Windows; `u64::MAX` leaves the refusal to the
-    /// write that fails, which is clean because nothing is in place before everything is staged.
+    /// The standard library cannot ask for free space on Windows (`GetDiskFreeSpaceExW` would need `unsafe` or
+    /// another crate); `u64::MAX` leaves the refusal to the write that fails, which is clean because
+    /// nothing is in place before everything is staged.
     pub(crate) fn volume(&self) -> Result<Volume, DiskError> {
-        Ok(Volume { free_bytes: u64::MAX, block_bytes: 4096 })
+        Ok(Volume { free_bytes: u64::MAX, block_bytes: 4096, links: Links::Expected })
     }
-    pub(crate) fn is_writable(&self) -> bool {
-        fs::metadata(&self.root).is_ok_and(|found| !found.permissions().readonly())
+    /// Whether a deed at a path will be allowed: a file that another program has open, or that is read-only,
+    /// can be neither replaced nor removed. Opening it for ourselves alone tells, and changes nothing.
+    pub(crate) fn check(&self, path: &str, deed: Deed) -> Result<(), DiskError> {
+        if deed == Deed::Mode || !matches!(self.stat(path)?, Some(Found::File { .. })) {
+            return Ok(());
+        }
+        let full = self.walked_file(path)?;
+        let alone = OpenOptions::new().read(true).write(true).share_mode(0).open(full);
+        alone.map(drop).map_err(|e| DiskError::new("replace", path, e))
+    }
+    /// Whether two paths are two spellings of one name. Windows says how a name is spelt on disk.
+    pub(crate) fn is_same(&self, a: &str, b: &str) -> Result<bool, DiskError> {
+        let spelt = |path: &str| Ok::<_, DiskError>(fs::canonicalize(self.walked_file(path)?).ok());
+        Ok(matches!((spelt(a)?, spelt(b)?), (Some(a), Some(b)) if a == b))
+    }
+    /// Copies a file by sharing its blocks: only ReFS could, and the standard library does not ask it.
+    pub(crate) fn reflink(&self, _from: &str, _to: &str, _executable: bool) -> Result<bool, DiskError> {
+        Ok(false)
+    }
+    /// Brings one staged file to the platter. A file that is not there (a link, a moved file) is fine.
+    pub(crate) fn flush(&self, path: &str) -> Result<(), DiskError> {
+        if !matches!(self.stat(path)?, Some(Found::File { .. })) {
+            return Ok(());
+        }
+        let file = OpenOptions::new().write(true).open(self.walked_file(path)?);
+        file.and_then(|file| file.sync_all()).map_err(|e| DiskError::new("sync", path, e))
     }
     pub(crate) fn stat(&self, path: &str) -> Result<Option<Found>, DiskError> {
         let full = self.walked(path)?;
@@ -115,7 +140,7 @@ impl Root {
         };
         entries.map(|entry| Ok(entry.map_err(failed)?.file_name().to_string_lossy().into_owned())).collect()
     }
-    /// NTFS journals its metadata; file data was flushed by whoever wrote it.
+    /// NTFS journals its metadata; content is brought to the platter file by file, see [`Root::flush`].
     pub(crate) fn sync_all(&self) -> Result<(), DiskError> {
         Ok(())
     }
@@ -128,6 +153,9 @@ impl Root {
         let mut full = self.root.clone();
         let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
         for (index, part) in parts.iter().enumerate() {
+            if is_windows_syntax(part) {
+                return Err(DiskError::new("use", path, io::Error::from(io::ErrorKind::InvalidInput)));
+            }
             full.push(part);
             let is_last = index + 1 == parts.len();
             if !is_last && fs::symlink_metadata(&full).is_ok_and(|found| found.is_symlink()) {

@@ -1,5 +1,8 @@
 //! What the session knows of one edge: how fast it was, how often it failed, when to ask again, and
 //! whether it was dropped. Pure.
+//!
+//! Several requests run at once, so one outage is told several times. It counts once: failures that come
+//! while the edge is being left alone change nothing, and after the pause a single request probes it.
 
 use super::Millis;
 use std::fmt;
@@ -52,10 +55,12 @@ impl fmt::Display for DropReason {
     }
 }
 
-/// Failures in a row after which an edge that never delivered is dropped.
+/// Failures in a row after which an edge that never delivered is dropped, if there are others to ask.
 const STRANGER_FAILURES_MAX: u32 = 4;
-/// Failures in a row after which any edge is dropped: about two minutes of backoff.
-const FAILURES_MAX: u32 = 10;
+/// How long an edge may fail without a success in between before it is dropped, in milliseconds: two
+/// minutes, which outlasts a daemon's restart and a router's. It is asked [`STRANGER_FAILURES_MAX`] times at least,
+/// so that one that asks for longer pauses is waited for, too.
+const AWAY_MS_MAX: u64 = 120_000;
 /// First pause after a failure, doubled with each further one.
 const BACKOFF_MS: u64 = 200;
 /// Longest pause after a failure.
@@ -63,11 +68,24 @@ const BACKOFF_MS_MAX: u64 = 20_000;
 /// Longest `Retry-After` that is obeyed; an edge that asks for more is as good as gone.
 const RETRY_AFTER_SECONDS_MAX: u64 = 600;
 
+/// Whether there is anybody else to ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Company {
+    /// Every other edge was dropped, or there is none.
+    Alone,
+    /// Other edges are left.
+    Others,
+}
+
 #[derive(Debug)]
 pub(super) struct Edge {
     dropped: Option<DropReason>,
     running: u32,
+    /// Of these, requests that find out whether an edge that failed is back.
+    probes: u32,
+    /// Failures since the last success; those of one outage count once.
     failures: u32,
+    failing_since: Millis,
     retry_at: Millis,
     delivered_bytes: u64,
     /// Bytes per millisecond of one request, smoothed.
@@ -75,12 +93,23 @@ pub(super) struct Edge {
     jitter: u64,
 }
 
+/// Whether a request finds out if an edge is back, or is one of many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// One of many.
+    Ordinary,
+    /// The only one until it is answered.
+    Probe,
+}
+
 impl Edge {
     pub(super) const fn new(seed: u64) -> Self {
         Self {
             dropped: None,
             running: 0,
+            probes: 0,
             failures: 0,
+            failing_since: Millis(0),
             retry_at: Millis(0),
             delivered_bytes: 0,
             rate: None,
@@ -96,39 +125,69 @@ impl Edge {
     pub(super) const fn retry_at(&self) -> Millis {
         self.retry_at
     }
+    pub(super) const fn has_delivered(&self) -> bool {
+        self.delivered_bytes > 0
+    }
+    /// Whether it may be asked now. After a failure and its pause, by one request alone.
     pub(super) fn is_ready(&self, now: Millis) -> bool {
-        self.dropped.is_none() && self.retry_at <= now
+        self.dropped.is_none() && self.retry_at <= now && (self.failures == 0 || self.probes == 0)
     }
     /// Expected time of one more request, in arbitrary units. An edge not yet measured counts as
     /// good as the best, so that it is tried.
     pub(super) fn cost(&self, best_rate: f64) -> f64 {
         f64::from(self.running + 1) / self.rate.unwrap_or(best_rate).max(1e-6)
     }
-    pub(super) const fn start(&mut self) {
+    pub(super) const fn start(&mut self) -> Role {
         self.running += 1;
+        if self.failures == 0 {
+            return Role::Ordinary;
+        }
+        self.probes += 1;
+        Role::Probe
     }
-    pub(super) const fn end(&mut self) {
+    pub(super) const fn end(&mut self, role: Role) {
         self.running = self.running.saturating_sub(1);
+        if matches!(role, Role::Probe) {
+            self.probes = self.probes.saturating_sub(1);
+        }
     }
-    pub(super) const fn delivered(&mut self, bytes: u64) {
+    /// Bytes came; `request_bytes` of this request so far. A trickle is no success: an edge that
+    /// breaks off again and again after a few bytes must not be asked for ever.
+    pub(super) const fn delivered(&mut self, bytes: u64, request_bytes: u64) {
         self.delivered_bytes += bytes;
-        self.failures = 0;
+        if request_bytes >= super::PROGRESS_BYTES {
+            self.failures = 0;
+        }
     }
     /// A request was answered in full.
-    pub(super) fn finish(&mut self, bytes: u64, took_ms: u64) {
-        self.end();
+    pub(super) fn finish(&mut self, bytes: u64, took_ms: u64, role: Role) {
+        self.end(role);
+        self.failures = 0;
         #[expect(clippy::cast_precision_loss, reason = "a score, not a count")]
         let rate = bytes as f64 / took_ms.max(1) as f64;
         self.rate = Some(self.rate.map_or(rate, |old| old * 0.7 + rate * 0.3));
     }
     /// A request failed for a reason that may pass.
-    pub(super) fn fail(&mut self, now: Millis, retry_after_seconds: Option<u64>) {
+    pub(super) fn fail(&mut self, now: Millis, retry_after_seconds: Option<u64>, company: Company) {
+        let asked = retry_after_seconds.unwrap_or(0);
+        if asked > RETRY_AFTER_SECONDS_MAX {
+            self.drop_for(DropReason::Unreachable);
+            return;
+        }
+        if now < self.retry_at {
+            // One outage told by several requests at once: they were sent before the pause began.
+            self.retry_at = self.retry_at.max(now.plus(asked * 1000));
+            return;
+        }
+        if self.failures == 0 {
+            self.failing_since = now;
+        }
         self.failures += 1;
         // An edge that fails before it was ever measured must not look as good as the best.
         self.rate = Some(self.rate.map_or(1.0, |rate| rate * 0.5));
-        let max = if self.delivered_bytes == 0 { STRANGER_FAILURES_MAX } else { FAILURES_MAX };
-        let asked = retry_after_seconds.unwrap_or(0);
-        if self.failures >= max || asked > RETRY_AFTER_SECONDS_MAX {
+        let is_stranger = self.delivered_bytes == 0 && company == Company::Others;
+        let is_over = is_stranger || now.since(self.failing_since) >= AWAY_MS_MAX;
+        if self.failures >= STRANGER_FAILURES_MAX && is_over {
             self.drop_for(DropReason::Unreachable);
             return;
         }
@@ -138,7 +197,7 @@ impl Edge {
         self.jitter ^= self.jitter >> 7;
         self.jitter ^= self.jitter << 17;
         let pause = pause / 2 + self.jitter % pause;
-        self.retry_at = self.retry_at.max(now.plus(pause.max(asked * 1000)));
+        self.retry_at = now.plus(pause.max(asked * 1000));
     }
     pub(super) fn drop_for(&mut self, reason: DropReason) {
         self.dropped = Some(self.dropped.map_or(reason, |old| old.max(reason)));

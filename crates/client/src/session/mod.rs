@@ -14,157 +14,23 @@ mod coalesce;
 mod edge;
 #[cfg(test)]
 mod tests;
+mod words;
 
 pub use coalesce::{COALESCE_GAP_BYTES, REQUEST_BYTES_MAX, coalesced};
-use edge::Edge;
+use edge::{Company, Edge, Role};
 pub use edge::{DropReason, EdgeIndex};
 use penstock_core::blob::{BlobId, ByteRange};
 use std::collections::{BTreeMap, HashMap, VecDeque};
+pub use words::{
+    Action, AnswerHead, Arrived, Failure, Item, ItemId, Millis, RangeRequest, RequestId, SessionError, SessionLimits,
+    Verdict,
+};
 
-/// Milliseconds since an arbitrary start; never goes back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Millis(pub u64);
-
-impl Millis {
-    /// This moment plus `ms`, saturating.
-    #[must_use]
-    pub const fn plus(self, ms: u64) -> Self {
-        Self(self.0.saturating_add(ms))
-    }
-    /// Milliseconds since `earlier`, 0 when it is later.
-    #[must_use]
-    pub const fn since(self, earlier: Self) -> u64 {
-        self.0.saturating_sub(earlier.0)
-    }
-}
-
-/// Names an item; chosen by the caller, unique among those not yet done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ItemId(pub u32);
-
-/// Names a request; never reused within a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestId(pub u64);
-
-/// Something to fetch that can be checked as a whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Item {
-    /// Its name.
-    pub id: ItemId,
-    /// The blob it lies in.
-    pub blob: BlobId,
-    /// Where it lies.
-    pub range: ByteRange,
-}
-
-/// One range request to one edge.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RangeRequest {
-    /// Its name.
-    pub id: RequestId,
-    /// Whom to ask.
-    pub edge: EdgeIndex,
-    /// What to ask for.
-    pub blob: BlobId,
-    /// Which bytes.
-    pub range: ByteRange,
-}
-
-/// The head of an answer, as far as the session cares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AnswerHead {
-    /// HTTP status.
-    pub status: u16,
-    /// First and last byte of `Content-Range`, the last one inclusive, if the header is there and well-formed.
-    pub content_range: Option<(u64, u64)>,
-    /// `Content-Length`, if there.
-    pub content_length: Option<u64>,
-    /// `Retry-After` in seconds, if there and a number.
-    pub retry_after_seconds: Option<u64>,
-}
-
-/// What to do next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// Send this request.
-    Start(RangeRequest),
-    /// Stop reading this request's answer and close it.
-    Cancel(RequestId),
-    /// Nothing until something happens, or until this moment.
-    Wait(Millis),
-    /// Nothing is wanted any more.
-    Idle,
-    /// No edge can deliver what is wanted.
-    Fail(SessionError),
-}
-
-/// A complete item, not yet checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Arrived {
-    /// Which.
-    pub item: ItemId,
-    /// Exactly as many bytes as its range.
-    pub bytes: Vec<u8>,
-}
-
-/// What the caller found out about an arrived item.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// Its hashes are right.
-    Good,
-    /// They are not.
-    Bad,
-}
-
-/// Why a request ended before its answer was complete.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
-    /// No connection, or it broke.
-    Broken,
-    /// The answer is not HTTP, or breaks a bound of ours.
-    Malformed,
-    /// The peer's certificate is not one we accept.
-    Untrusted,
-}
-
-/// Why the session gave up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum SessionError {
-    /// Every edge was dropped; the worst reason is given.
-    #[error("no edge is left: {0}")]
-    NoEdgeLeft(DropReason),
-    /// One item failed too often.
-    #[error("bytes {start}..{end} of blob {blob} could not be had in {ITEM_ATTEMPTS_MAX} attempts", start = range.start(), end = range.end())]
-    ItemExhausted {
-        /// The blob.
-        blob: BlobId,
-        /// The bytes.
-        range: ByteRange,
-    },
-    /// The caller gave no edge at all.
-    #[error("there is no edge to ask")]
-    NoEdges,
-}
-
-/// Bounds of a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SessionLimits {
-    /// Requests at once over all edges.
-    pub parallel: usize,
-    /// Silence after which a request is given up, in milliseconds.
-    pub stall_ms: u64,
-    /// Slowest acceptable mean of a request, in bytes per second, looked at after `stall_ms`; 0 switches it off.
-    pub min_bytes_per_second: u64,
-}
-
-impl Default for SessionLimits {
-    fn default() -> Self {
-        Self { parallel: 6, stall_ms: 15_000, min_bytes_per_second: 4 * 1024 }
-    }
-}
-
-/// Attempts of one item that brought less than a verified group, before the session gives up.
+/// Attempts of one item that were begun and brought less than a verified group. After so many, only edges
+/// that never failed at this item are asked for it; when there is none, the session gives up.
 pub const ITEM_ATTEMPTS_MAX: u8 = 24;
+/// Blobs that an edge may lack before anything came from it; then it is taken for the wrong place to ask.
+const STRANGER_LACKS_MAX: u32 = 4;
 /// An attempt that brought at least this many bytes is not counted against the item.
 const PROGRESS_BYTES: u64 = penstock_core::limits::GROUP_BYTES;
 
@@ -176,6 +42,8 @@ pub struct Session {
     items: HashMap<ItemId, Pending>,
     queue: VecDeque<ItemId>,
     requests: BTreeMap<RequestId, Running>,
+    /// Bit per edge that does not have a blob.
+    lacking: HashMap<BlobId, u64>,
     cancels: VecDeque<RequestId>,
     next_request: u64,
     failed: Option<SessionError>,
@@ -190,6 +58,8 @@ struct Pending {
     /// Bit per edge that contributed to `prefix` (or to the bytes being checked).
     sources: u64,
     attempts: u8,
+    /// Bit per edge that began this item and failed.
+    tried: u64,
     /// Bytes must come from one edge, because a mix was wrong and nobody knows whose fault it was.
     alone: bool,
 }
@@ -202,6 +72,7 @@ struct Running {
     cursor: u64,
     items: VecDeque<ItemId>,
     accepted: bool,
+    role: Role,
     started: Millis,
     last_news: Millis,
 }
@@ -217,6 +88,7 @@ impl Session {
             items: HashMap::new(),
             queue: VecDeque::new(),
             requests: BTreeMap::new(),
+            lacking: HashMap::new(),
             cancels: VecDeque::new(),
             next_request: 0,
             failed: (edges == 0).then_some(SessionError::NoEdges),
@@ -227,7 +99,8 @@ impl Session {
     pub fn want(&mut self, items: impl IntoIterator<Item = Item>) {
         for item in items {
             self.queue.push_back(item.id);
-            self.items.insert(item.id, Pending { item, prefix: Vec::new(), sources: 0, attempts: 0, alone: false });
+            self.items
+                .insert(item.id, Pending { item, prefix: Vec::new(), sources: 0, attempts: 0, tried: 0, alone: false });
         }
     }
     /// Content bytes received so far, those of discarded attempts included.
@@ -252,12 +125,13 @@ impl Session {
             return Action::Idle;
         }
         if !self.queue.is_empty() && self.requests.len() < self.limits.parallel.max(1) {
-            match self.choose_edge(now) {
-                Some(edge) => return Action::Start(self.start(edge, now)),
-                None if self.edges.iter().all(|edge| edge.dropped().is_some()) => {
-                    return self.fail(SessionError::NoEdgeLeft(self.worst_reason()));
+            match self.choose(now) {
+                Ok(Some((edge, at))) => return Action::Start(self.start(edge, at, now)),
+                Ok(None) => {}
+                Err(error) => {
+                    self.failed = Some(error);
+                    return Action::Fail(error);
                 }
-                None => {}
             }
         }
         Action::Wait(self.next_moment(now))
@@ -276,13 +150,14 @@ impl Session {
             running.accepted = true;
             return true;
         }
-        let edge = running.edge;
-        self.close(id, now);
+        let (edge, blob) = (running.edge, running.blob);
+        self.close(id);
         match head.status {
-            408 | 425 | 429 | 500..=599 => self.edges[edge.0].fail(now, head.retry_after_seconds),
-            300..=399 => self.drop_edge(edge, DropReason::Redirected, now),
-            400..=499 => self.drop_edge(edge, DropReason::Refused(head.status), now),
-            _ => self.drop_edge(edge, DropReason::WrongRange, now),
+            408 | 425 | 429 | 500..=599 => self.fail_edge(edge, head.retry_after_seconds, now),
+            404 | 410 => self.note_lack(edge, blob, head.status),
+            300..=399 => self.drop_edge(edge, DropReason::Redirected),
+            400..=499 => self.drop_edge(edge, DropReason::Refused(head.status)),
+            _ => self.drop_edge(edge, DropReason::WrongRange),
         }
         false
     }
@@ -293,11 +168,12 @@ impl Session {
         running.last_news = now;
         let edge = running.edge;
         if !running.accepted || bytes.len() as u64 > running.range.end() - running.cursor {
-            self.drop_edge(edge, DropReason::TooMuch, now);
+            self.drop_edge(edge, DropReason::TooMuch);
             return arrived;
         }
         self.received_bytes += bytes.len() as u64;
-        self.edges[edge.0].delivered(bytes.len() as u64);
+        let request_bytes = running.cursor - running.range.start() + bytes.len() as u64;
+        self.edges[edge.0].delivered(bytes.len() as u64, request_bytes);
         while let Some(item_id) = running.items.front().copied() {
             let Some(pending) = self.items.get_mut(&item_id) else {
                 running.items.pop_front();
@@ -334,7 +210,7 @@ impl Session {
         if running.cursor == running.range.end() {
             let running = self.requests.remove(&id);
             if let Some(running) = running {
-                self.edges[edge.0].finish(running.range.len(), now.since(running.started));
+                self.edges[edge.0].finish(running.range.len(), now.since(running.started), running.role);
             }
         }
         arrived
@@ -346,15 +222,15 @@ impl Session {
     /// The request failed.
     pub fn on_failure(&mut self, id: RequestId, failure: Failure, now: Millis) {
         let Some(edge) = self.requests.get(&id).map(|running| running.edge) else { return };
-        self.close(id, now);
+        self.close(id);
         match failure {
-            Failure::Broken => self.edges[edge.0].fail(now, None),
-            Failure::Malformed => self.drop_edge(edge, DropReason::Malformed, now),
-            Failure::Untrusted => self.drop_edge(edge, DropReason::Untrusted, now),
+            Failure::Broken => self.fail_edge(edge, None, now),
+            Failure::Malformed => self.drop_edge(edge, DropReason::Malformed),
+            Failure::Untrusted => self.drop_edge(edge, DropReason::Untrusted),
         }
     }
     /// The caller checked an arrived item.
-    pub fn on_verdict(&mut self, item: ItemId, verdict: Verdict, now: Millis) {
+    pub fn on_verdict(&mut self, item: ItemId, verdict: Verdict, _now: Millis) {
         if verdict == Verdict::Good {
             self.items.remove(&item);
             return;
@@ -363,31 +239,34 @@ impl Session {
         let sources = std::mem::take(&mut pending.sources);
         pending.prefix = Vec::new();
         pending.alone = true;
-        let exhausted = count_attempt(pending);
+        // A mix accuses nobody: any of them may be true.
+        count_attempt(pending, if sources.count_ones() == 1 { sources } else { 0 });
         self.queue.push_front(item);
-        if let Some(error) = exhausted {
-            self.failed = Some(error);
-        }
         if sources.count_ones() == 1 {
-            self.drop_edge(EdgeIndex(sources.trailing_zeros() as usize), DropReason::WrongBytes, now);
+            self.drop_edge(EdgeIndex(sources.trailing_zeros() as usize), DropReason::WrongBytes);
         }
     }
 
-    fn start(&mut self, edge: EdgeIndex, now: Millis) -> RangeRequest {
+    /// Begins a request at the item in place `at` of the queue.
+    fn start(&mut self, edge: EdgeIndex, at: usize, now: Millis) -> RangeRequest {
         let id = RequestId(self.next_request);
         self.next_request += 1;
         let mut items = VecDeque::new();
         let mut span: Option<(BlobId, u64, u64)> = None;
-        while let Some(next) = self.queue.front().copied() {
+        while let Some(next) = self.queue.get(at).copied() {
             let Some(pending) = self.items.get_mut(&next) else {
-                self.queue.pop_front();
+                self.queue.remove(at);
                 continue;
             };
+            let is_first = span.is_none();
+            if !is_first && pending.attempts >= ITEM_ATTEMPTS_MAX {
+                break;
+            }
             let other_sources = pending.sources & !(1 << edge.0);
-            if pending.alone && other_sources != 0 {
+            if is_first && pending.alone && other_sources != 0 {
                 pending.prefix = Vec::new();
                 pending.sources = 0;
-                self.failed = self.failed.or(count_attempt(pending));
+                count_attempt(pending, other_sources);
             }
             let (start, end) = (pending.item.range.start() + pending.prefix.len() as u64, pending.item.range.end());
             match span {
@@ -401,7 +280,7 @@ impl Session {
                 }
             }
             items.push_back(next);
-            self.queue.pop_front();
+            self.queue.remove(at);
             if pending.alone {
                 break;
             }
@@ -410,38 +289,56 @@ impl Session {
         let (blob, from, to) = span.expect("the queue is not empty");
         #[expect(clippy::expect_used, reason = "an item that is complete is never queued")]
         let range = ByteRange::new(from, to).expect("an unfinished item has bytes left");
-        self.edges[edge.0].start();
+        let role = self.edges[edge.0].start();
         self.requests.insert(
             id,
-            Running { edge, blob, range, cursor: from, items, accepted: false, started: now, last_news: now },
+            Running { edge, blob, range, cursor: from, items, accepted: false, role, started: now, last_news: now },
         );
         RangeRequest { id, edge, blob, range }
     }
 
     /// Ends a request and puts what it did not bring back at the front of the queue.
-    fn close(&mut self, id: RequestId, _now: Millis) {
+    fn close(&mut self, id: RequestId) {
         let Some(running) = self.requests.remove(&id) else { return };
         debug_assert!(
             running.items.iter().all(|item| self.items.get(item).is_none_or(|p| p.item.blob == running.blob))
         );
-        self.edges[running.edge.0].end();
+        self.edges[running.edge.0].end(running.role);
+        // An edge that refuses or cannot be reached is counted by itself; it says nothing about the item.
         if let Some(pending) = running.items.front().and_then(|item| self.items.get_mut(item))
+            && running.accepted
             && running.cursor - running.range.start() < PROGRESS_BYTES
-            && let Some(error) = count_attempt(pending)
         {
-            self.failed = Some(error);
+            count_attempt(pending, 1 << running.edge.0);
         }
         for item in running.items.into_iter().rev() {
             self.queue.push_front(item);
         }
     }
 
-    fn drop_edge(&mut self, edge: EdgeIndex, reason: DropReason, now: Millis) {
+    fn fail_edge(&mut self, edge: EdgeIndex, retry_after_seconds: Option<u64>, now: Millis) {
+        let is_left = |(at, other): (usize, &Edge)| at != edge.0 && other.dropped().is_none();
+        let others = self.edges.iter().enumerate().any(is_left);
+        let company = if others { Company::Others } else { Company::Alone };
+        self.edges[edge.0].fail(now, retry_after_seconds, company);
+    }
+
+    /// An edge without this blob may have the others: only one that never had anything is dropped.
+    fn note_lack(&mut self, edge: EdgeIndex, blob: BlobId, status: u16) {
+        let bit = 1u64 << edge.0;
+        *self.lacking.entry(blob).or_insert(0) |= bit;
+        let lacks = self.lacking.values().filter(|edges| **edges & bit != 0).take(STRANGER_LACKS_MAX as usize).count();
+        if !self.edges[edge.0].has_delivered() && lacks >= STRANGER_LACKS_MAX as usize {
+            self.drop_edge(edge, DropReason::Refused(status));
+        }
+    }
+
+    fn drop_edge(&mut self, edge: EdgeIndex, reason: DropReason) {
         self.edges[edge.0].drop_for(reason);
         let mine: Vec<RequestId> =
             self.requests.iter().filter(|(_, running)| running.edge == edge).map(|(id, _)| *id).collect();
         for id in mine {
-            self.close(id, now);
+            self.close(id);
             self.cancels.push_back(id);
         }
         if reason.is_lie() {
@@ -460,17 +357,48 @@ impl Session {
             self.requests.iter().filter(|(_, running)| is_stalled(running, &limits, now)).map(|(id, _)| *id).collect();
         for id in stalled {
             if let Some(edge) = self.requests.get(&id).map(|running| running.edge) {
-                self.close(id, now);
-                self.edges[edge.0].fail(now, None);
+                self.close(id);
+                self.fail_edge(edge, None, now);
                 self.cancels.push_back(id);
             }
         }
     }
 
-    fn choose_edge(&self, now: Millis) -> Option<EdgeIndex> {
+    /// The first item in the queue that a ready edge may be asked for: the edge, and the item's place.
+    fn choose(&self, now: Millis) -> Result<Option<(EdgeIndex, usize)>, SessionError> {
+        let bits = |pick: &dyn Fn(&Edge) -> bool| {
+            let picked = self.edges.iter().enumerate().filter(|(_, edge)| pick(edge));
+            picked.fold(0u64, |bits, (at, _)| bits | 1 << at)
+        };
+        let left = bits(&|edge| edge.dropped().is_none());
+        if left == 0 {
+            return Err(SessionError::NoEdgeLeft(self.worst_reason()));
+        }
+        let ready = bits(&|edge| edge.is_ready(now));
+        if ready == 0 {
+            return Ok(None);
+        }
+        for (at, id) in self.queue.iter().enumerate() {
+            let Some(pending) = self.items.get(id) else { continue };
+            let lacking = self.lacking.get(&pending.item.blob).copied().unwrap_or(0);
+            let worn_out = if pending.attempts >= ITEM_ATTEMPTS_MAX { pending.tried } else { 0 };
+            if left & !lacking == 0 {
+                return Err(SessionError::NoEdgeLeft(DropReason::Refused(404)));
+            }
+            if left & !lacking & !worn_out == 0 {
+                return Err(SessionError::ItemExhausted { blob: pending.item.blob, range: pending.item.range });
+            }
+            if let Some(edge) = self.cheapest(ready & !lacking & !worn_out) {
+                return Ok(Some((edge, at)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn cheapest(&self, among: u64) -> Option<EdgeIndex> {
         let best_rate = self.edges.iter().filter_map(Edge::rate).fold(1.0, f64::max);
         (0..self.edges.len())
-            .filter(|at| self.edges[*at].is_ready(now))
+            .filter(|at| among >> at & 1 == 1)
             .min_by(|a, b| self.edges[*a].cost(best_rate).total_cmp(&self.edges[*b].cost(best_rate)))
             .map(EdgeIndex)
     }
@@ -485,17 +413,12 @@ impl Session {
     fn worst_reason(&self) -> DropReason {
         self.edges.iter().filter_map(Edge::dropped).max().unwrap_or(DropReason::Unreachable)
     }
-
-    fn fail(&mut self, error: SessionError) -> Action {
-        self.failed = Some(error);
-        Action::Fail(error)
-    }
 }
 
-fn count_attempt(pending: &mut Pending) -> Option<SessionError> {
+/// Counts an attempt that failed at some edges.
+const fn count_attempt(pending: &mut Pending, edges: u64) {
     pending.attempts = pending.attempts.saturating_add(1);
-    (pending.attempts >= ITEM_ATTEMPTS_MAX)
-        .then_some(SessionError::ItemExhausted { blob: pending.item.blob, range: pending.item.range })
+    pending.tried |= edges;
 }
 
 fn is_stalled(running: &Running, limits: &SessionLimits, now: Millis) -> bool {

@@ -244,6 +244,46 @@ fn rotated_keys_are_followed_and_not_forgotten() {
     pull(&request, &Silent).expect("signed by the new key");
 }
 
+/// Found in review: kept manifests were held against the keys in force today, so that a rotation cut off the way back.
+#[test]
+fn a_rotation_does_not_cut_off_the_way_back() {
+    let mut stage = Stage::new();
+    let given = stage.publisher.trust();
+    stage.offer("1", &first());
+    let request = PullRequest { trust: given, keep_previous: true, ..stage.request() };
+    pull(&request, &Silent).expect("pull");
+    let old = std::mem::replace(&mut stage.publisher.key, SecretKey::from_seed(&[50; 32]));
+    let rotation = Rotation { successor: TrustSet::single(stage.publisher.key.public()), issued: NOW };
+    let rotation = seal(Purpose::Rotation, rotation.encode(), &[&old, &stage.publisher.key]).encode();
+    stage.offer("2", &second());
+    stage.edge.world.lock().expect("lock").offer.as_mut().expect("offer").rotations = vec![rotation];
+    let report = pull(&request, &Silent).expect("rotated");
+    assert!(report.reused_bytes > 2_000_000, "the old version's manifest is believed: {report:?}");
+    stage.rollback().expect("back to what the old key signed");
+    assert_is(&stage.dir(), &first(), &[]);
+    assert!(stage.verify().intact);
+}
+
+/// Found in review: what a pull would have kept was removed when it was refused, although the install had it before.
+#[test]
+fn a_refused_pull_does_not_cost_the_installed_manifest() {
+    let mut stage = Stage::new();
+    stage.offer("1", &first());
+    stage.pull().expect("pull");
+    let dir = stage.dir();
+    fs::remove_file(dir.join("empty.txt")).expect("remove");
+    fs::create_dir(dir.join("empty.txt")).expect("mkdir");
+    fs::write(dir.join("empty.txt/mine"), b"player").expect("write");
+    let before = snapshot(&dir);
+    let error = stage.pull().expect_err("a directory is in the way");
+    assert!(matches!(&error, PullError::DirectoryInTheWay(path) if path == "empty.txt"), "{error:?}");
+    assert_eq!(snapshot(&dir), before);
+    assert_eq!(stage.verify().damaged_count, 1);
+    fs::remove_dir_all(dir.join("empty.txt")).expect("remove");
+    stage.repair().expect("repair");
+    assert_is(&dir, &first(), &[]);
+}
+
 #[test]
 fn nothing_is_ever_written_through_a_symbolic_link() {
     let mut stage = Stage::new();

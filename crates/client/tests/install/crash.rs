@@ -86,14 +86,27 @@ fn child(stage: &Stage, verb: &str, fuse: u64) -> bool {
     killed
 }
 
-/// Events to die at: all of the first ones, then ever fewer.
+/// Events to die at: all of the first ones, then ever fewer; every one with `PENSTOCK_FULL=1`.
 fn instants() -> impl Iterator<Item = u64> {
+    let full = std::env::var_os("PENSTOCK_FULL").is_some_and(|value| value == "1");
     let mut at = 1;
     std::iter::from_fn(move || {
         let now = at;
-        at += 1 + at / 40;
+        at += if full { 1 } else { 1 + at / 40 };
         Some(now)
     })
+}
+
+/// After a death: an install is whole, or says that it is unfinished; then any command that writes finishes
+/// what was decided, offline.
+fn settle(stage: &Stage, fuse: u64) -> penstock_client::VerifyReport {
+    let before = stage.verify();
+    assert!(before.intact || before.unfinished, "event {fuse}: {:?}", before.damaged);
+    if before.unfinished {
+        let downloaded = stage.repair().expect("repair").downloaded_bytes;
+        assert_eq!(downloaded, 0, "event {fuse}: everything was there");
+    }
+    stage.verify()
 }
 
 #[test]
@@ -128,8 +141,8 @@ fn an_update_survives_kill_9_at_any_instant() {
             break;
         }
         deaths += 1;
-        // Any command finishes a commit that was decided; then the install is one version or the other.
-        let verified = stage.verify();
+        // A commit that was decided is finished; then the install is one version or the other.
+        let verified = settle(&stage, fuse);
         assert!(verified.intact, "event {fuse}: {:?}", verified.damaged);
         let is = |tree: &Tree| difference(&stage.dir(), tree, &[]).is_none();
         assert_ne!(is(&old), is(&new), "event {fuse}: a mix of two versions");
@@ -160,7 +173,7 @@ fn a_rollback_survives_kill_9_at_any_instant() {
             break;
         }
         deaths += 1;
-        let verified = stage.verify();
+        let verified = settle(&stage, fuse);
         assert!(verified.intact, "event {fuse}");
         if verified.version.as_str() == "2" {
             assert_is(&stage.dir(), &new, &[]);
@@ -186,6 +199,29 @@ fn what_was_staged_before_a_crash_is_not_fetched_again() {
     assert!(report.preflight.resumed_bytes > 1_000_000, "{:?}", report.preflight);
     assert!(stage.edge.take_blob_bytes() <= report.preflight.download_bytes);
     assert_is(&stage.dir(), &tree, &[]);
+}
+
+/// Found in review: a first install that was killed between its journal and its state forgot which offer it had
+/// believed, so that an edge could offer an older one.
+#[test]
+fn a_killed_first_install_remembers_the_offer_it_believed() {
+    for fuse in instants() {
+        let mut stage = Stage::new();
+        stage.offer("1", &first());
+        assert!(child(&stage, "pull", fuse), "never between the journal and the state");
+        let client = stage.dir().join(".penstock");
+        if !client.join("journal").exists() || client.join("state.json").exists() {
+            continue;
+        }
+        stage.publisher.sequence = 0;
+        stage.offer("0", &second());
+        for intent in [Intent::DryRun, Intent::Apply] {
+            let error = pull(&PullRequest { intent, ..stage.request() }, &penstock_client::Silent).expect_err("older");
+            assert!(error.to_string().contains("older than"), "{intent:?}: {error}");
+        }
+        assert_is(&stage.dir(), &first(), &[]);
+        return;
+    }
 }
 
 fn assert_no_leftovers(stage: &Stage) {

@@ -7,7 +7,9 @@ mod attacks;
 mod crash;
 mod edges;
 mod lifecycle;
+mod memory;
 mod publisher;
+mod review;
 mod server;
 mod space;
 
