@@ -25,9 +25,13 @@ pub const ETAGS_MAX: usize = 64;
 pub const TARGET_BYTES_MAX: usize = 8 * 1024;
 /// Longest name of an install in bytes: a UUID has 36, a hash 64.
 pub const INSTALL_BYTES_MAX: usize = 128;
+/// Most blobs that a node sends from at once. Each keeps its file open (and in pread mode its outboard's), whatever the
+/// cache of open blobs has dropped meanwhile; more costs descriptors. A process with few descriptors gets a lower bound.
+pub const LIVE_BLOBS_MAX: usize = 16_384;
 /// Largest token in bytes; larger ones are refused before any cryptography.
 pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
-/// Largest stretch that one `/verified` request may ask for, in bytes: 256 MiB of content.
+/// Largest stretch that a client asks for in one `/verified` request, in bytes: 256 MiB of content. A server streams
+/// and needs no bound; a client resumes after a broken transfer at the start of a stretch.
 pub const VERIFIED_BYTES_MAX: u64 = 256 << 20;
 
 /// Chunker bounds: smallest, target and largest chunk in bytes. Frozen in each manifest.

@@ -4,6 +4,7 @@
 //! that need no credentials. Credentials are the [`AdminApi`]'s.
 
 use crate::catalog::EdgeCatalog;
+use crate::config::Checked;
 use crate::drain::Readiness;
 use crate::listen::{ConnInfo, Door, Handler};
 use crate::metrics::{self, Levels};
@@ -21,7 +22,7 @@ use hyper::body::Incoming;
 use metrics_exporter_prometheus::PrometheusHandle;
 use penstock_core::reply::Problem;
 use penstock_core::request::Method;
-use penstock_store::Store;
+use penstock_store::{Store, Totals};
 use serde::Serialize;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -117,7 +118,7 @@ impl AdminService {
 
     fn readiness(&self) -> Response<Bytes> {
         let counts = self.parts.catalog.counts();
-        let (store_blobs, store_blob_bytes) = self.store_levels();
+        let Totals { blobs: store_blobs, bytes: store_blob_bytes } = self.parts.store.totals();
         let ready = self.parts.readiness.is_ready();
         let details = Ready {
             ready,
@@ -132,7 +133,7 @@ impl AdminService {
     }
 
     fn render_metrics(&self) -> Response<Bytes> {
-        let (store_blobs, store_blob_bytes) = self.store_levels();
+        let Totals { blobs: store_blobs, bytes: store_blob_bytes } = self.parts.store.totals();
         let catalog_blobs = self.parts.catalog.counts().blobs;
         Levels { store_blobs, store_blob_bytes, catalog_blobs, is_ready: self.parts.readiness.is_ready() }.publish();
         self.metrics.run_upkeep();
@@ -140,11 +141,6 @@ impl AdminService {
         let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
         response.headers_mut().insert(CONTENT_TYPE, content_type);
         response
-    }
-
-    fn store_levels(&self) -> (usize, u64) {
-        let blobs = self.parts.store.list();
-        (blobs.len(), blobs.iter().map(|(_, size)| size.0).sum())
     }
 
     fn sign(&self, response: Response<ApiBody>, mut pen: Pen) -> Response<AdminBody> {
@@ -197,6 +193,10 @@ impl Handler for AdminService {
         let mut pen = self.pen(conn, Method::Other, Uri::default());
         pen.outcome().route = Route::Door;
         self.own(Err(Refused::new(problem)), Method::Other, pen)
+    }
+
+    fn reloaded(&self, config: &Checked) {
+        self.set_hosts(config.listen.admin_hosts.clone());
     }
 }
 

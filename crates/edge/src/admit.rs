@@ -76,6 +76,26 @@ impl Admission {
     /// Counts a connection of a peer. `None` means: close it. The permit is `None` for peers that are exempt.
     #[must_use]
     pub fn peer(self: &Arc<Self>, address: IpAddr, limits: &Limits) -> Option<(Lane, Option<PeerPermit>)> {
+        self.peer_within(limits.connections_per_address, address, limits)
+    }
+
+    /// As [`Self::peer`], for the admin doors: one peer gets a quarter of the admin connections at most, so that no single
+    /// one shuts out the others and the probes. Loopback is always exempt: it is the operator's own machine.
+    #[must_use]
+    pub fn admin_peer(self: &Arc<Self>, address: IpAddr, limits: &Limits) -> Option<(Lane, Option<PeerPermit>)> {
+        if address.to_canonical().is_loopback() {
+            return Some((Lane::Serve, None));
+        }
+        let quarter = (limits.admin_connections_max / 4).max(1);
+        self.peer_within(limits.connections_per_address.min(quarter), address, limits)
+    }
+
+    fn peer_within(
+        self: &Arc<Self>,
+        max: usize,
+        address: IpAddr,
+        limits: &Limits,
+    ) -> Option<(Lane, Option<PeerPermit>)> {
         if limits.address_exempt.iter().any(|network| network.contains(address)) {
             return Some((Lane::Serve, None));
         }
@@ -87,7 +107,7 @@ impl Admission {
             *count
         };
         let permit = PeerPermit { admission: Arc::clone(self), peer };
-        match lane(count, limits.connections_per_address) {
+        match lane(count, max) {
             Lane::Close => None,
             lane => Some((lane, Some(permit))),
         }
@@ -204,6 +224,21 @@ mod tests {
         let limits = limits("connections_per_address = 1\n");
         let held: Vec<_> = (0..50).map(|_| admission.peer(address("127.0.0.1"), &limits).expect("exempt")).collect();
         assert!(held.iter().all(|(lane, permit)| *lane == Lane::Serve && permit.is_none()));
+    }
+
+    /// Idle peers off loopback once took all admin places, and the probes and publishers had none.
+    #[test]
+    fn one_peer_cannot_shut_the_admin_doors() {
+        let admission = Arc::new(Admission::default());
+        let limits = limits("admin_connections_max = 16\naddress_exempt = []\n");
+        let lanes =
+            |host: &str| -> Vec<_> { (0..20).map_while(|_| admission.admin_peer(address(host), &limits)).collect() };
+        let greedy = lanes("192.0.2.1");
+        assert_eq!(greedy.iter().filter(|(lane, _)| *lane == Lane::Serve).count(), 4);
+        assert!(greedy.len() < limits.admin_connections_max, "answers cost places too");
+        assert_eq!(lanes("192.0.2.2")[0].0, Lane::Serve, "another peer is not disturbed");
+        assert_eq!(lanes("127.0.0.1").len(), 20, "nor is the operator's own machine, whatever is exempt");
+        assert_eq!(lanes("::ffff:127.0.0.1").len(), 20);
     }
 
     #[test]

@@ -4,13 +4,15 @@
 //! bytes are meant.
 
 mod plan;
+mod slice;
 mod stream;
 
 pub(crate) use plan::Plan;
+pub use slice::Slice;
 pub(crate) use stream::Stream;
 
 use crate::outcome::{End, Pen};
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use http_body::{Frame, SizeHint};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -80,23 +82,23 @@ impl Body {
 }
 
 impl http_body::Body for Body {
-    type Data = Bytes;
+    type Data = Slice;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Slice>, BodyError>>> {
         let this = self.get_mut();
         let polled = match &mut this.content {
             Content::Done => return Poll::Ready(None),
-            Content::Full(bytes) => Ok(std::mem::take(bytes)),
+            Content::Full(bytes) => Ok(Slice::from(std::mem::take(bytes))),
             Content::Stream(stream) => ready!(stream.poll_next(cx)),
         };
         if this.remaining() == 0 || polled.is_err() {
             this.content = Content::Done;
         }
         match polled {
-            Ok(bytes) => {
-                this.note(bytes.len());
-                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            Ok(slice) => {
+                this.note(slice.remaining());
+                Poll::Ready(Some(Ok(Frame::data(slice))))
             }
             Err(error) => {
                 if let Some(pen) = &mut this.pen {

@@ -4,15 +4,18 @@
 //! a patch day cannot starve a health check. What requests mean is the handlers'.
 
 use crate::admit::Admission;
-use crate::config::{Checked, Limits, NO_CERTIFICATE, NotYet, Role};
+use crate::config::{Access, Checked, Limits, NO_CERTIFICATE, NotYet, Role};
+use crate::descriptors::{self, Shares, TooFew};
 use crate::drain::{Drain, Readiness, Stage};
 use crate::listen::tcp::{self, BindError, Bound, Inherited};
 use crate::listen::tls::{TlsError, TlsFront};
 use crate::listen::unix::{self, SocketError, SocketFile};
-use crate::listen::{Door, Gate, Handler, Plane, accept_tcp, accept_unix};
+use crate::listen::{
+    Door, Gate, Handler, Plane, STREAM_SEND_BYTES_COPIED, STREAM_SEND_BYTES_MAPPED, accept_tcp, accept_unix,
+    is_loopback,
+};
 use crate::reload::{OnReload, ReloadError, Reloaded, Reloader};
 use arc_swap::ArcSwap;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -57,12 +60,12 @@ pub enum StartError {
     Tls(#[from] TlsError),
     /// Too few descriptors.
     #[error(
-        "the process may open {allowed} files, and data.open_blobs_max alone is {blobs}: raise LimitNOFILE or lower it"
+        "the process may open {allowed} files, and {blobs} open blobs leave none for connections: raise LimitNOFILE"
     )]
     Descriptors {
         /// The process's limit.
         allowed: u64,
-        /// What blobs may take.
+        /// What the cache of open blobs takes of it.
         blobs: usize,
     },
     /// An address cannot be listened on.
@@ -74,6 +77,12 @@ pub enum StartError {
     /// A worker's thread or runtime cannot be made.
     #[error("a worker cannot be started")]
     Worker(#[source] io::Error),
+}
+
+impl From<TooFew> for StartError {
+    fn from(TooFew { allowed, blobs }: TooFew) -> Self {
+        Self::Descriptors { allowed, blobs }
+    }
 }
 
 /// Where a node listens, with the ports that the kernel chose.
@@ -96,8 +105,6 @@ pub struct Drained {
     pub cut: usize,
 }
 
-/// Descriptors kept for everything that is neither a connection nor an open blob: sockets, logs, database, imports.
-const DESCRIPTORS_RESERVED: u64 = 512;
 /// After a cut, how long the workers get to drop what they hold.
 const CUT_GRACE: Duration = Duration::from_secs(5);
 /// How long the admin doors may finish their answers once the data doors are done.
@@ -134,31 +141,40 @@ impl Node {
         config.runnable()?;
         let workers = config.listen.workers.unwrap_or_else(cores);
         let tls = config.tls.as_ref().map(TlsFront::new).transpose()?.map(Arc::new);
-        let allowed = raise_descriptor_limit();
-        let fit = fitting(allowed, config.data.open_blobs_max)?;
-        let limits = Arc::new(ArcSwap::from_pointee(fit(config.limits.clone())));
+        let shares = Shares::deal(descriptors::raise_limit(), &config)?;
+        data.set_live_blobs_max(shares.live_blobs_max);
+        let limits = Arc::new(ArcSwap::from_pointee(shares.fit(config.limits.clone())));
         let doors = Doors::open(&config, &mut inherited, workers, tls.is_some(), admin_socket.as_deref())?;
 
         let data_gate = Arc::new(Gate {
             plane: Plane::Data,
-            handler: data,
+            handler: Arc::clone(&data),
             admission: Arc::new(Admission::default()),
             drain: Drain::default(),
             limits: Arc::clone(&limits),
             tls: tls.clone(),
             proxy_from: config.listen.proxy_from.clone(),
             unsent_bytes_max: config.listen.unsent_bytes_max,
+            stream_send_bytes: match config.data.access {
+                Access::Map => STREAM_SEND_BYTES_MAPPED,
+                Access::Pread => STREAM_SEND_BYTES_COPIED,
+            },
         });
-        let admin_is_local = doors.addresses.admin.is_none_or(|admin| admin.ip().is_loopback());
         let admin_gate = Arc::new(Gate {
             plane: Plane::Admin,
-            handler: admin,
+            handler: Arc::clone(&admin),
             admission: Arc::new(Admission::default()),
             drain: Drain::default(),
             limits: Arc::clone(&limits),
-            tls: tls.clone().filter(|_| !admin_is_local),
+            tls: tls.clone(),
             proxy_from: Vec::new(),
             unsent_bytes_max: None,
+            stream_send_bytes: STREAM_SEND_BYTES_COPIED,
+        });
+        let told: OnReload = Box::new(move |config| {
+            data.reloaded(config);
+            admin.reloaded(config);
+            on_reload(config);
         });
 
         let (ready, all_ready) = mpsc::sync_channel(workers + 1);
@@ -166,7 +182,7 @@ impl Node {
         let mut node = Self {
             addresses: doors.addresses,
             readiness,
-            reloader: Arc::new(Reloader::new(config, tls, Arc::clone(&limits), fit, on_reload)),
+            reloader: Arc::new(Reloader::new(config, tls, Arc::clone(&limits), shares, told)),
             admission: Arc::clone(&data_gate.admission),
             data: data_gate.drain.clone(),
             admin: admin_gate.drain.clone(),
@@ -404,7 +420,7 @@ impl Doors {
         let https = if serves { bound(inherited, Door::Https, &config.listen.https, workers)? } else { Vec::new() };
         let http = if serves { bound(inherited, Door::Http, &config.listen.http, workers)? } else { Vec::new() };
         let admin = bound(inherited, Door::Admin, config.listen.admin.as_slice(), 1)?;
-        let admin_is_remote = admin.iter().any(|door| !door.address.ip().is_loopback());
+        let admin_is_remote = admin.iter().any(|door| !is_loopback(door.address));
         if !has_certificate && (!https.is_empty() || admin_is_remote) {
             return Err(StartError::NoCertificate);
         }
@@ -445,36 +461,4 @@ fn runtime() -> io::Result<runtime::Runtime> {
 
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-}
-
-/// Asks for as many descriptors as the hard limit allows and says how many there are.
-fn raise_descriptor_limit() -> u64 {
-    let limit = getrlimit(Resource::Nofile);
-    let hard = limit.maximum.unwrap_or(u64::MAX);
-    let soft = limit.current.unwrap_or(u64::MAX);
-    match setrlimit(Resource::Nofile, Rlimit { current: Some(hard), maximum: limit.maximum }) {
-        Ok(()) => hard,
-        Err(_) => soft,
-    }
-}
-
-/// A function that lowers limits to what the process may have, or a refusal if there is no room at all.
-fn fitting(allowed: u64, blobs: usize) -> Result<Box<dyn Fn(Limits) -> Limits + Send + Sync>, StartError> {
-    let room = allowed.saturating_sub(blobs as u64).saturating_sub(DESCRIPTORS_RESERVED);
-    let room = usize::try_from(room).unwrap_or(usize::MAX);
-    if room == 0 {
-        return Err(StartError::Descriptors { allowed, blobs });
-    }
-    Ok(Box::new(move |mut limits| {
-        if limits.connections_max > room {
-            warn!(
-                connections_max = limits.connections_max,
-                allowed_files = allowed,
-                lowered_to = room,
-                "limits.connections_max is more than the process has descriptors for: raise LimitNOFILE"
-            );
-            limits.connections_max = room;
-        }
-        limits
-    }))
 }

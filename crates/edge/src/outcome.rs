@@ -5,6 +5,7 @@
 
 use crate::listen::{ConnInfo, Door, Protocol};
 use crate::metrics::RequestMetrics;
+use crate::request_id;
 use http::Uri;
 use penstock_core::blob::BlobId;
 use penstock_core::reply::Problem;
@@ -168,7 +169,7 @@ pub(crate) struct Pen {
 impl Pen {
     pub(crate) fn new(sink: Arc<dyn OutcomeSink>, conn: &ConnInfo, method: Method, uri: Uri) -> Self {
         let outcome = Outcome {
-            request_id: Uuid::now_v7(),
+            request_id: request_id::next(),
             route: Route::Unknown,
             method,
             door: conn.door,

@@ -1,9 +1,10 @@
 //! Taking a new configuration into a running node: check everything first, then swap, never dropping a connection.
 //!
-//! Certificates, `[limits]` and `[log]` are swapped; what else changed is reported as waiting for the next start. Also
-//! here: noticing that the files changed. It must not touch sockets.
+//! Certificates, `[limits]`, `[log]` and `listen.admin_hosts` are swapped; what else changed is reported as waiting for
+//! the next start. Also here: noticing that the files changed. It must not touch sockets.
 
-use crate::config::{Checked, ConfigProblem, Limits};
+use crate::config::{Checked, ConfigProblem, Limits, ListenConfig};
+use crate::descriptors::Shares;
 use crate::listen::tls::{TlsError, TlsFront, read_certificate};
 use arc_swap::ArcSwap;
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
@@ -40,20 +41,20 @@ pub struct Reloader {
     running: Mutex<Checked>,
     tls: Option<Arc<TlsFront>>,
     limits: Arc<ArcSwap<Limits>>,
-    fit: Box<dyn Fn(Limits) -> Limits + Send + Sync>,
+    shares: Shares,
     told: OnReload,
 }
 
 impl Reloader {
-    /// Starts from what runs now. `fit` lowers limits to what the process may have.
+    /// Starts from what runs now. `shares` lowers limits to what the process may have.
     pub(crate) fn new(
         running: Checked,
         tls: Option<Arc<TlsFront>>,
         limits: Arc<ArcSwap<Limits>>,
-        fit: Box<dyn Fn(Limits) -> Limits + Send + Sync>,
+        shares: Shares,
         told: OnReload,
     ) -> Self {
-        Self { running: Mutex::new(running), tls, limits, fit, told }
+        Self { running: Mutex::new(running), tls, limits, shares, told }
     }
 
     /// Reads the file again (a node without one only reads its certificate again), checks all of it, then swaps.
@@ -71,7 +72,7 @@ impl Reloader {
         if let (Some(front), Some(certificate)) = (&self.tls, certificate) {
             front.swap(certificate);
         }
-        self.limits.store(Arc::new((self.fit)(next.limits.clone())));
+        self.limits.store(Arc::new(self.shares.fit(next.limits.clone())));
         (self.told)(&next);
         let report = Reloaded { at_next_start: at_next_start(&running, &next), notes: next.notes().to_vec() };
         *running = next;
@@ -92,7 +93,7 @@ fn at_next_start(now: &Checked, next: &Checked) -> Vec<&'static str> {
     [
         ("role", now.role != next.role),
         ("data", now.data != next.data),
-        ("listen", now.listen != next.listen),
+        ("listen", now.listen != ListenConfig { admin_hosts: now.listen.admin_hosts.clone(), ..next.listen.clone() }),
         ("tls", now.tls.is_some() != next.tls.is_some()),
         ("control", now.control != next.control),
         ("origin", now.origin_url != next.origin_url),

@@ -124,4 +124,8 @@ impl Handler for Server {
         pen.outcome().route = Route::Door;
         finish(Err(Refused::new(problem)), Method::Other, pen)
     }
+
+    fn set_live_blobs_max(&self, max: usize) {
+        self.shelf.set_live_max(max);
+    }
 }

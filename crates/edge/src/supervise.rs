@@ -86,9 +86,9 @@ impl Supervisor {
     /// Signal handlers cannot be installed; the node is then cut.
     pub fn run(self) -> Result<Drained, SuperviseError> {
         self.listen_for_signals().map_err(SuperviseError::Signals)?;
-        let files = self.node.reloader().files();
+        let mut files = self.node.reloader().files();
         let mut seen = Contents::of(&files);
-        let watching = self.watch(&files);
+        let mut watching = self.watch(&files);
         say(&[NotifyState::Ready]);
         let mut watchdog = Watchdog::new(&self.node);
         loop {
@@ -109,6 +109,14 @@ impl Supervisor {
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
+            }
+            let named = self.node.reloader().files();
+            if named != files {
+                // The configuration names other files now, and those are the ones that will be renewed. They may have
+                // changed between the reload and the watch, so they are taken once more.
+                watching = self.watch(&named);
+                (seen, files) = (Contents::default(), named);
+                self.orders.give(Order::Files);
             }
             watchdog.feed(&self.node);
         }

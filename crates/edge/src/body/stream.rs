@@ -5,13 +5,14 @@
 
 use super::BodyError;
 use super::plan::{Piece, Plan, Source};
+use crate::body::Slice;
+use crate::listen::{ConnInfo, Protocol, Wire};
 use crate::metrics::COLD_WINDOWS;
-use crate::sending::{Sender, Sending};
-use crate::shelf::{IoPool, Job, ShelfError};
+use crate::sending::Sender;
+use crate::shelf::{IoPool, Job, Live, ShelfError};
 use bytes::Bytes;
 use metrics::counter;
 use penstock_core::blob::ByteRange;
-use penstock_store::BlobView;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,21 +24,27 @@ const MAPPED_WINDOW_BYTES: u64 = 256 * 1024;
 const READ_WINDOW_BYTES: u64 = 64 * 1024;
 /// Window of an outboard: the proof of 64 MiB.
 const TREE_WINDOW_BYTES: u64 = 256 * 1024;
+/// Bytes handed over at once to HTTP/2 over TLS: with the nine bytes of a frame's head they fill one TLS record. A frame
+/// of 16,384 would spill into a second record, with its own head, tag and pass through the cipher.
+const TLS_FRAME_BYTES: usize = 16_384 - 9;
+
 /// A body made of windows.
 pub(crate) struct Stream {
-    view: BlobView,
+    view: Arc<Live>,
     pool: IoPool,
     plan: Plan,
     piece: Option<Piece>,
     remaining: u64,
     window_bytes: u64,
+    /// Most bytes yielded at once.
+    slice_bytes: usize,
     data: Window,
     tree: Window,
     /// The window that the body waits for.
     loading: Option<Load>,
     /// The window after it.
     ahead: Option<Load>,
-    /// Answers for windows of the map until the connection has consumed them; `None` where the kernel does.
+    /// Answers for slices of the map until the connection has consumed them; `None` for copies in memory.
     sender: Option<Arc<Sender>>,
 }
 
@@ -49,10 +56,10 @@ struct Window {
 }
 
 impl Window {
-    /// What it holds of `range` from its start on; `None` if not even the first byte.
-    fn get(&self, range: ByteRange) -> Option<Bytes> {
+    /// What it holds of `range` from its start on, at most `most` bytes; `None` if not even the first one.
+    fn get(&self, range: ByteRange, most: usize) -> Option<Bytes> {
         let skip = usize::try_from(range.start().checked_sub(self.start)?).ok()?;
-        let held = self.bytes.len().checked_sub(skip).filter(|held| *held > 0)?;
+        let held = self.bytes.len().checked_sub(skip).filter(|held| *held > 0)?.min(most);
         let take = usize::try_from(range.len()).map_or(held, |wanted| wanted.min(held));
         Some(self.bytes.slice(skip..skip + take))
     }
@@ -66,15 +73,18 @@ struct Load {
 }
 
 impl Stream {
-    /// The bytes that `plan` names, of `view` and its outboard. `sending` is the connection's, if it reads the bytes in
-    /// user space (TLS).
-    pub(crate) fn new(view: BlobView, pool: IoPool, plan: Plan, sending: Option<&Sending>) -> Self {
+    /// The bytes that `plan` names, of `view` and its outboard, for `conn`.
+    pub(crate) fn new(view: Arc<Live>, pool: IoPool, plan: Plan, conn: &ConnInfo) -> Self {
         let remaining = plan.total_bytes();
         let first_byte = ByteRange::new(0, 1).filter(|_| view.size().0 > 0);
         let is_mapped = view.file().is_some() && first_byte.is_some_and(|byte| view.slice(byte).is_some());
         Self {
             window_bytes: if is_mapped { MAPPED_WINDOW_BYTES } else { READ_WINDOW_BYTES },
-            sender: sending.filter(|_| is_mapped).map(|sending| sending.begin(&view)),
+            slice_bytes: match (conn.protocol, conn.wire) {
+                (Protocol::Http2, Wire::Tls) => TLS_FRAME_BYTES,
+                _ => usize::MAX,
+            },
+            sender: is_mapped.then(|| conn.sending.begin(&view)),
             view,
             pool,
             plan,
@@ -93,7 +103,8 @@ impl Stream {
     }
 
     /// The next bytes. Not to be called when none remain.
-    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, BodyError>> {
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Slice, BodyError>> {
+        let most = self.slice_bytes;
         loop {
             if self.view.is_poisoned() {
                 return Poll::Ready(Err(BodyError::Unreadable));
@@ -106,7 +117,7 @@ impl Stream {
                 Some(Piece::Text(text)) => (text.clone(), None),
                 Some(Piece::Span { source, range, horizon }) => {
                     let (source, range, horizon) = (*source, *range, *horizon);
-                    let Some(bytes) = self.window(source).get(range) else {
+                    let Some(bytes) = self.window(source).get(range, most) else {
                         ready!(self.poll_fill(cx, source, range.start(), horizon))?;
                         continue;
                     };
@@ -116,10 +127,7 @@ impl Stream {
             };
             self.piece = rest;
             self.remaining -= bytes.len() as u64;
-            return Poll::Ready(Ok(match &self.sender {
-                Some(sender) => sender.track(bytes),
-                None => bytes,
-            }));
+            return Poll::Ready(Ok(Slice::new(bytes, self.sender.as_ref())));
         }
     }
 
@@ -189,7 +197,7 @@ impl Stream {
     }
 
     fn load(&self, source: Source, range: ByteRange) -> Load {
-        let view = self.view.clone();
+        let view = Arc::clone(&self.view);
         let job = match source {
             Source::Data => {
                 counter!(COLD_WINDOWS).increment(1);
@@ -210,7 +218,7 @@ impl Drop for Stream {
             _ = self.view.is_resident(first);
         }
         if self.view.is_poisoned() {
-            let view = self.view.clone();
+            let view = Arc::clone(&self.view);
             self.pool.detach(move || view.check());
         }
     }

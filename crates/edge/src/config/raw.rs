@@ -44,8 +44,9 @@ section! {
         /// How blobs are read: `map` (memory maps) or `pread`, for network and other file systems whose maps cannot be
         /// trusted. `pread` copies every byte once more.
         access: String = "map",
-        /// Most blobs kept open (files and maps) at once, a count. Each costs a descriptor and a map; a process has
-        /// 65,530 maps.
+        /// Most blobs kept open (files and maps) between requests, a count. Each costs a descriptor and a map; a process
+        /// has 65,530 maps. Never more than 8,192 or a quarter of the process's descriptors. Blobs that are being sent
+        /// stay open beside these ([`penstock_core::limits::LIVE_BLOBS_MAX`]).
         open_blobs_max: u64 = 4096u64,
         /// Threads that wait for cold disk pages, a count. More wait in parallel; each costs a stack and a place in the
         /// disk's queue.
@@ -142,7 +143,8 @@ section! {
         connections_per_address: u64 = 256u64,
         /// Networks that `connections_per_address` does not bind. Each is trusted to take everything.
         address_exempt: Vec<String> = vec!["127.0.0.0/8".to_owned(), "::1/128".to_owned()],
-        /// Most admin connections at once, a count. Each may carry an upload.
+        /// Most admin connections at once, a count. Each may carry an upload. One address, other than loopback, gets a
+        /// quarter of them and not more than `connections_per_address`.
         admin_connections_max: u64 = 256u64,
         /// Most TLS handshakes in flight, a count. Larger takes more bursts and more CPU from running downloads.
         handshakes_max: u64 = 512u64,
@@ -154,11 +156,11 @@ section! {
         header_bytes_max: u64 = 49_152u64,
         /// Time that a connection may rest between requests, in seconds. Larger keeps more idle connections' memory.
         keep_alive_seconds: u64 = 75u64,
-        /// Time without a single byte moved, while a request is answered, after which the connection is cut, in seconds.
-        /// Larger lets stalled readers hold their memory longer.
+        /// Time without a single byte moved, while a request is answered, after which the connection is cut, in seconds;
+        /// over HTTP/2 without a byte of its body, for any stream that had its turn. Larger lets stalled readers hold their memory longer.
         stall_seconds: u64 = 20u64,
-        /// Least average rate of a request or response under way, in bytes a second; 0 switches the rule off. Larger
-        /// cuts off players on bad networks.
+        /// Least average rate of each request or response under way, in bytes a second; 0 switches the rule off. An
+        /// HTTP/2 connection must move that much for each of its streams. Larger cuts off players on bad networks.
         rate_bytes_per_second_min: u64 = 1024u64,
         /// Time over which that rate is averaged, in seconds. Larger forgives longer and lets slow readers stay longer.
         rate_window_seconds: u64 = 30u64,
@@ -167,7 +169,8 @@ section! {
         /// Most HTTP/2 streams that were reset by the peer before we looked at them, a count; more ends the connection
         /// (the rapid reset attack).
         reset_streams_max: u64 = 20u64,
-        /// Time that bodies under way get to finish when the node stops, in seconds. Larger makes stopping slower; the
+        /// Time that bodies under way get to finish when the node stops, in seconds. A peer that neither answers nor goes
+        /// away takes all of it. Larger makes stopping slower; the
         /// unit's TimeoutStopSec must be larger still.
         drain_seconds: u64 = 120u64,
     }

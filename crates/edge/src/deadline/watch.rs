@@ -11,8 +11,6 @@ use tokio::time::Instant;
 pub enum Expiry {
     /// A request's head did not come in time.
     SlowHead,
-    /// Nothing was asked for.
-    Idle,
     /// No byte moved while a request was under way.
     Stalled,
     /// Bytes moved, too slowly.
@@ -25,7 +23,6 @@ impl Expiry {
     pub const fn name(self) -> &'static str {
         match self {
             Self::SlowHead => "slow_head",
-            Self::Idle => "idle",
             Self::Stalled => "stalled",
             Self::TooSlow => "too_slow",
         }
@@ -39,6 +36,8 @@ pub enum Next {
     At(Instant),
     /// Close politely.
     Close,
+    /// It was told to close and does not: end it in order, so that what is on its way arrives.
+    Leave,
     /// Cut.
     Cut(Expiry),
 }
@@ -52,7 +51,7 @@ pub enum Framing {
     Multiplexed,
 }
 
-/// How long a connection that was told to close may take over it.
+/// How long a resting connection that was told to close, because it rested, may take over it.
 const CLOSING: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,19 +72,34 @@ pub struct Watch {
     phase: Phase,
     /// [`Sample::rests`] when the phase began: requests that came and went between two looks are a new phase too.
     rests: u64,
-    closing: bool,
+    closing: Option<Closing>,
+}
+
+/// Why a connection was told to close.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Closing {
+    /// It rested too long, so there is nothing of it on its way.
+    Rested,
+    /// The node stops. The kernel may hold the end of a body for a slow reader, and we cannot see it; so the drain's own
+    /// end is the bound, and within it the kernel's for a peer that answers nothing (`TCP_USER_TIMEOUT`).
+    Draining,
 }
 
 impl Watch {
     /// A connection that was opened at `now` and has yet to ask.
     #[must_use]
     pub const fn new(pace: Pace, framing: Framing, now: Instant) -> Self {
-        Self { pace, framing, phase: Phase::Head { since: now }, rests: 0, closing: false }
+        Self { pace, framing, phase: Phase::Head { since: now }, rests: 0, closing: None }
     }
 
-    /// The connection was told to close at `now`: rest is over soon.
+    /// The node stops and the connection was told to close: it has until the end of the drain.
+    pub const fn draining(&mut self) {
+        self.closing = Some(Closing::Draining);
+    }
+
+    /// The connection was told to close at `now` because it rests: rest is over soon.
     pub const fn closing(&mut self, now: Instant) {
-        self.closing = true;
+        self.closing = Some(Closing::Rested);
         if let Phase::Resting { since, .. } = &mut self.phase {
             *since = now;
         }
@@ -110,19 +124,19 @@ impl Watch {
     #[must_use]
     pub fn look(&mut self, now: Instant, sample: Sample) -> Next {
         self.turn(now, sample);
-        let bytes = sample.bytes_in + sample.bytes_out;
+        let bytes = self.moved(sample);
         match &mut self.phase {
             Phase::Head { since } => {
                 let until = *since + self.pace.header;
                 if now >= until { Next::Cut(Expiry::SlowHead) } else { Next::At(until) }
             }
             Phase::Resting { since, .. } => {
-                let until = *since + if self.closing { CLOSING } else { self.pace.keep_alive };
-                match (now >= until, self.closing) {
-                    (false, _) => Next::At(until),
-                    (true, false) => Next::Close,
-                    (true, true) => Next::Cut(Expiry::Idle),
-                }
+                let (rest, end) = match self.closing {
+                    None => (self.pace.keep_alive, Next::Close),
+                    Some(Closing::Rested) => (CLOSING, Next::Leave),
+                    Some(Closing::Draining) => return Next::At(now + self.pace.keep_alive),
+                };
+                if now >= *since + rest { end } else { Next::At(*since + rest) }
             }
             Phase::Working { stall_since, stall_bytes, window_since, window_bytes, .. } => {
                 if sample.busy || *stall_bytes != bytes {
@@ -145,12 +159,20 @@ impl Watch {
         }
     }
 
+    /// What counts as moved. Pings and window updates do not: a peer can send them for ever.
+    const fn moved(&self, sample: Sample) -> u64 {
+        match self.framing {
+            Framing::Single => sample.bytes_in + sample.bytes_out,
+            Framing::Multiplexed => sample.bodies,
+        }
+    }
+
     /// Enters the phase that `sample` shows.
     fn turn(&mut self, now: Instant, sample: Sample) {
         if !self.is_stale(sample) {
             return;
         }
-        let bytes = sample.bytes_in + sample.bytes_out;
+        let bytes = self.moved(sample);
         let between = matches!(self.phase, Phase::Resting { .. }) && sample.rests == self.rests;
         self.phase = if sample.working {
             Phase::Working { stall_since: now, stall_bytes: bytes, window_since: now, window_bytes: bytes }
@@ -215,7 +237,7 @@ mod tests {
         assert!(watch.is_stale(rested), "a request may come and go between two looks");
         assert_eq!(follow(&mut watch, start, |_| rested), (seconds(75), Next::Close));
         watch.closing(start + seconds(75));
-        assert_eq!(watch.look(start + seconds(80), rested), Next::Cut(Expiry::Idle));
+        assert_eq!(watch.look(start + seconds(80), rested), Next::Leave);
 
         let mut watch = Watch::new(PACE, Framing::Single, start);
         assert_eq!(watch.look(start, rested), Next::At(start + seconds(75)));
@@ -231,6 +253,30 @@ mod tests {
         let mut watch = Watch::new(PACE, Framing::Multiplexed, start);
         let end = follow(&mut watch, start, |at| Sample { bytes_in: at.as_secs(), rests: 1, ..Sample::default() });
         assert_eq!(end, (seconds(75), Next::Close));
+    }
+
+    /// HTTP/2 takes an answer to its GOAWAY's ping before it closes, and a slow reader answers once it has read its body.
+    #[test]
+    fn a_drain_leaves_its_time_to_what_is_on_its_way() {
+        let start = Instant::now();
+        let rested = Sample { bytes_in: 50, bytes_out: 5_000_000, bodies: 4_999_000, rests: 1, ..Sample::default() };
+        let mut watch = Watch::new(PACE, Framing::Multiplexed, start);
+        assert!(matches!(watch.look(start, rested), Next::At(_)));
+        watch.draining();
+        for at in 0..3600 {
+            assert!(matches!(watch.look(start + seconds(at), rested), Next::At(_)), "ended after {at} s");
+        }
+    }
+
+    #[test]
+    fn pings_do_not_move_a_body() {
+        let start = Instant::now();
+        let pinging = |at: Duration| {
+            let pings = at.as_secs() * 1_000_000;
+            Sample { bytes_in: pings, bytes_out: pings, bodies: 70_000, working: true, ..Sample::default() }
+        };
+        let mut watch = Watch::new(PACE, Framing::Multiplexed, start);
+        assert_eq!(follow(&mut watch, start, pinging), (seconds(20), Next::Cut(Expiry::Stalled)));
     }
 
     #[test]
@@ -282,6 +328,7 @@ mod tests {
                 sample = Sample {
                     bytes_in: sample.bytes_in + bytes / 2,
                     bytes_out: sample.bytes_out + bytes,
+                    bodies: sample.bodies + bytes / 3,
                     working: is_working,
                     busy: is_working && busy,
                     rests: sample.rests + rests,

@@ -10,7 +10,7 @@ use crate::admit::{Admission, Lane};
 use crate::config::{Limits, Network};
 use crate::deadline::{Counted, Pace, Progress};
 use crate::drain::{Drain, Inside, Stage};
-use crate::metrics::{CONNECTIONS_ACCEPTED, CONNECTIONS_CUT, CONNECTIONS_OPEN, CONNECTIONS_REJECTED};
+use crate::metrics::{BAD_HEADS, CONNECTIONS_ACCEPTED, CONNECTIONS_CUT, CONNECTIONS_OPEN, CONNECTIONS_REJECTED};
 use crate::sending::Sending;
 use arc_swap::ArcSwap;
 use metrics::{counter, gauge};
@@ -43,27 +43,36 @@ pub(crate) struct Gate<H> {
     pub(crate) admission: Arc<Admission>,
     pub(crate) drain: Drain,
     pub(crate) limits: Arc<ArcSwap<Limits>>,
+    /// For https sockets, and for admin sockets that are not on loopback.
     pub(crate) tls: Option<Arc<TlsFront>>,
     pub(crate) proxy_from: Vec<Network>,
     pub(crate) unsent_bytes_max: Option<u32>,
+    /// Bytes that one HTTP/2 stream may queue.
+    pub(crate) stream_send_bytes: usize,
 }
 
 /// Accepts from one socket until the drain begins, then takes what the kernel has already queued and closes.
 pub(crate) async fn accept_tcp<H: Handler>(gate: Arc<Gate<H>>, socket: TcpListener, door: Door, worker: usize) {
+    let Ok(address) = socket.local_addr() else {
+        // Without its address nobody knows whether it needs TLS.
+        warn!(door = door.name(), "a listening socket has no address and is not served");
+        return;
+    };
+    let entry = Entry { door, worker, wire: wire(door, address) };
     let inside = gate.drain.enter();
     let mut stage = gate.drain.watch();
     while *stage.borrow_and_update() == Stage::Serving {
         tokio::select! {
             _ = stage.changed() => {}
             accepted = socket.accept() => match accepted {
-                Ok((stream, peer)) => welcome(&gate, stream, peer, door, worker),
+                Ok((stream, peer)) => welcome(&gate, stream, peer, entry),
                 Err(error) => rest_after(&error).await,
             },
         }
     }
     // Closing a socket resets what waits on it. Those clients were promised a connection.
     while let Some(Ok((stream, peer))) = now_or_never(socket.accept()).await {
-        welcome(&gate, stream, peer, door, worker);
+        welcome(&gate, stream, peer, entry);
     }
     drop(inside);
 }
@@ -86,8 +95,32 @@ pub(crate) async fn accept_unix<H: Handler>(gate: Arc<Gate<H>>, socket: UnixList
     drop(inside);
 }
 
-fn welcome<H: Handler>(gate: &Arc<Gate<H>>, stream: TcpStream, peer: SocketAddr, door: Door, worker: usize) {
-    tokio::spawn(connection(Arc::clone(gate), stream, peer, door, worker, gate.drain.enter()));
+/// The socket that a connection came in by.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    door: Door,
+    worker: usize,
+    wire: Wire,
+}
+
+/// What a listening socket speaks. Each is judged by its own address: a door may have several (systemd passes as many as
+/// it likes), and one on loopback says nothing about the next.
+fn wire(door: Door, address: SocketAddr) -> Wire {
+    match door {
+        Door::Https => Wire::Tls,
+        Door::Admin if !is_loopback(address) => Wire::Tls,
+        Door::Admin | Door::Http => Wire::Plain,
+        Door::AdminSocket => Wire::Local,
+    }
+}
+
+/// Whether only this machine reaches an address.
+pub(crate) fn is_loopback(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
+
+fn welcome<H: Handler>(gate: &Arc<Gate<H>>, stream: TcpStream, peer: SocketAddr, entry: Entry) {
+    tokio::spawn(connection(Arc::clone(gate), stream, peer, entry, gate.drain.enter()));
 }
 
 async fn now_or_never<F: Future>(future: F) -> Option<F::Output> {
@@ -125,6 +158,9 @@ enum Rejected {
     Handshake(#[source] io::Error),
     #[error("socket options cannot be set")]
     Options(#[source] io::Error),
+    /// Never in practice: a node with such a socket does not start.
+    #[error("no certificate for a socket that needs one")]
+    NoCertificate,
 }
 
 impl Rejected {
@@ -139,6 +175,7 @@ impl Rejected {
             Self::HandshakeTime => "handshake_time",
             Self::Handshake(_) => "handshake",
             Self::Options(_) => "options",
+            Self::NoCertificate => "no_certificate",
         }
     }
 }
@@ -160,16 +197,10 @@ impl Drop for Counting {
     }
 }
 
-async fn connection<H: Handler>(
-    gate: Arc<Gate<H>>,
-    stream: TcpStream,
-    peer: SocketAddr,
-    door: Door,
-    worker: usize,
-    inside: Inside,
-) {
+async fn connection<H: Handler>(gate: Arc<Gate<H>>, stream: TcpStream, peer: SocketAddr, entry: Entry, inside: Inside) {
+    let door = entry.door;
     let counting = Counting::begin(door);
-    match admitted(&gate, stream, peer, door, worker).await {
+    match admitted(&gate, stream, peer, entry).await {
         Ok(end) => note_end(door, &end),
         Err(rejected) => {
             counter!(CONNECTIONS_REJECTED, "reason" => rejected.name()).increment(1);
@@ -184,9 +215,9 @@ async fn admitted<H: Handler>(
     gate: &Gate<H>,
     mut stream: TcpStream,
     peer: SocketAddr,
-    door: Door,
-    worker: usize,
+    entry: Entry,
 ) -> Result<End, Rejected> {
+    let Entry { door, worker, wire } = entry;
     let limits = gate.limits.load_full();
     let max = match gate.plane {
         Plane::Data => limits.connections_max,
@@ -204,13 +235,12 @@ async fn admitted<H: Handler>(
     }
     let (mine, _peer_place) = match gate.plane {
         Plane::Data => gate.admission.peer(client.ip(), &limits).ok_or(Rejected::Peer)?,
-        Plane::Admin => (Lane::Serve, None),
+        Plane::Admin => gate.admission.admin_peer(client.ip(), &limits).ok_or(Rejected::Peer)?,
     };
     let progress = Arc::new(Progress::default());
-    let secure = matches!(door, Door::Https) || (matches!(door, Door::Admin) && gate.tls.is_some());
     let sending = Sending::default();
     let counted = Counted::new(stream, Arc::clone(&progress), sending.clone());
-    let conn = |protocol, wire| ConnInfo { peer: Some(client), local, door, wire, protocol, worker, sending };
+    let conn = |protocol| ConnInfo { peer: Some(client), local, door, wire, protocol, worker, sending };
     let ride = |conn| Ride {
         handler: Arc::clone(&gate.handler),
         conn: Arc::new(conn),
@@ -220,16 +250,18 @@ async fn admitted<H: Handler>(
         lane: lane(total, mine),
         stage: gate.drain.watch(),
         uploads: uploads(gate.plane),
+        stream_send_bytes: gate.stream_send_bytes,
     };
-    match gate.tls.as_ref().filter(|_| secure) {
-        None => Ok(drive(counted, ride(conn(Protocol::Http1, Wire::Plain))).await),
-        Some(tls) => {
+    match wire {
+        Wire::Plain | Wire::Local => Ok(drive(counted, ride(conn(Protocol::Http1))).await),
+        Wire::Tls => {
+            let tls = gate.tls.as_ref().ok_or(Rejected::NoCertificate)?;
             let stream = Box::pin(handshake(gate, tls, counted, &limits)).await?;
             let protocol = match stream.get_ref().1.alpn_protocol() {
                 Some(ALPN_HTTP2) => Protocol::Http2,
                 _ => Protocol::Http1,
             };
-            Ok(drive(stream, ride(conn(protocol, Wire::Tls))).await)
+            Ok(drive(stream, ride(conn(protocol))).await)
         }
     }
 }
@@ -248,7 +280,11 @@ async fn handshake<H: Handler>(
 fn note_end(door: Door, end: &End) {
     match end {
         End::Closed => debug!(door = door.name(), "connection closed"),
-        End::Failed(error) => debug!(door = door.name(), %error, "connection failed"),
+        End::Left => debug!(door = door.name(), "connection left, its peer does not close it"),
+        End::Failed(error) => {
+            note_bad_head(error);
+            debug!(door = door.name(), %error, "connection failed");
+        }
         End::Expired(expiry) => {
             counter!(CONNECTIONS_CUT, "reason" => expiry.name()).increment(1);
             debug!(door = door.name(), deadline = expiry.name(), "connection cut");
@@ -257,6 +293,15 @@ fn note_end(door: Door, end: &End) {
             counter!(CONNECTIONS_CUT, "reason" => "drain").increment(1);
             debug!(door = door.name(), "connection cut by the drain");
         }
+    }
+}
+
+/// hyper answers a head that is no request (400) or too large (431) by itself, and no handler hears of it; the
+/// connection's error is all that is left to count. HTTP/2 refuses single streams so, and of those nothing is heard.
+fn note_bad_head(error: &hyper::Error) {
+    if error.is_parse() {
+        let reason = if error.is_parse_too_large() { "too_large" } else { "malformed" };
+        counter!(BAD_HEADS, "reason" => reason).increment(1);
     }
 }
 
@@ -284,6 +329,7 @@ async fn local_connection<H: Handler>(gate: Arc<Gate<H>>, stream: UnixStream, in
             lane: lane(total, Lane::Serve),
             stage: gate.drain.watch(),
             uploads: uploads(gate.plane),
+            stream_send_bytes: gate.stream_send_bytes,
         };
         note_end(Door::AdminSocket, &drive(Counted::new(stream, progress, sending), ride).await);
     } else {

@@ -2,8 +2,9 @@
 //!
 //! It must not touch a socket: listeners make a `ConnInfo`, handlers read it.
 
+use crate::config::Checked;
 use crate::sending::Sending;
-use bytes::Bytes;
+use bytes::Buf;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -93,11 +94,18 @@ pub struct ConnInfo {
 /// that dropping its future or its body at any time is safe (the peer went away).
 pub trait Handler: Send + Sync + 'static {
     /// The body of its responses.
-    type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + Send + 'static;
+    type Body: Body<Data: Buf + Send, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + Send + 'static;
 
     /// Answers one request.
     fn handle(&self, request: Request<Incoming>, conn: &ConnInfo) -> impl Future<Output = Response<Self::Body>> + Send;
 
     /// The answer to a request that admission refuses (too many connections): a problem document with `Retry-After`.
     fn refuse(&self, problem: Problem, conn: &ConnInfo) -> Response<Self::Body>;
+
+    /// How many blobs it may have under way at once, so that their files fit beside the connections. Told once, before
+    /// the first request. A handler that opens no blobs has nothing to do.
+    fn set_live_blobs_max(&self, _max: usize) {}
+
+    /// A new configuration was taken while running: what the handler can change is changed here.
+    fn reloaded(&self, _config: &Checked) {}
 }

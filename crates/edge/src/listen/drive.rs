@@ -5,7 +5,7 @@
 use super::conn::{ConnInfo, Handler, Protocol};
 use crate::admit::Lane;
 use crate::config::Limits;
-use crate::deadline::{Expiry, Framing, Next, Pace, Paced, Progress, Watch};
+use crate::deadline::{Expiry, Framing, Next, Pace, Paced, Progress, Streams, Watch};
 use crate::drain::Stage;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -26,8 +26,10 @@ use tokio::time::{Instant, sleep_until};
 const DATA_WINDOW_BYTES: u32 = 64 * 1024;
 /// The same for publishers, who upload packs.
 const ADMIN_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
-/// Bytes that one HTTP/2 stream may queue; they are slices of maps, so this costs little and keeps the pipe full.
-const STREAM_SEND_BYTES: usize = 256 * 1024;
+/// Bytes that one HTTP/2 stream may queue where they are slices of maps: it costs little and keeps the pipe full.
+pub(crate) const STREAM_SEND_BYTES_MAPPED: usize = 256 * 1024;
+/// The same where they are copies in memory (pread mode): a hundred streams of each connection may queue this much.
+pub(crate) const STREAM_SEND_BYTES_COPIED: usize = 16 * 1024;
 /// HTTP/2 streams that we may have to reset for the peer's mistakes before the connection ends.
 const OWN_RESETS_MAX: usize = 128;
 /// Most headers of an HTTP/1 request.
@@ -44,6 +46,8 @@ pub(super) struct Ride<H> {
     pub(super) lane: (Lane, Problem),
     pub(super) stage: watch::Receiver<Stage>,
     pub(super) uploads: Uploads,
+    /// Bytes that one HTTP/2 stream may queue.
+    pub(super) stream_send_bytes: usize,
 }
 
 /// Whether large request bodies are expected.
@@ -60,6 +64,8 @@ pub(super) enum End {
     Closed,
     /// The peer broke it off or spoke nonsense.
     Failed(hyper::Error),
+    /// It rested, was told to close and did not.
+    Left,
     /// A deadline passed.
     Expired(Expiry),
     /// The drain's time was up.
@@ -99,7 +105,7 @@ where
         .max_headers(HEADERS_MAX);
     let ride = Arc::new(ride);
     let service = service_fn(move |request| answer(Arc::clone(&ride), request));
-    run(builder.serve_connection(TokioIo::new(io), service), &progress, watch, stage).await
+    run(builder.serve_connection(TokioIo::new(io), service), &progress, watch, None, stage).await
 }
 
 async fn drive_http2<H, IO>(io: IO, ride: Ride<H>) -> End
@@ -111,6 +117,7 @@ where
     let started = *stage.borrow_and_update();
     let progress = Arc::clone(&ride.progress);
     let watch = Watch::new(ride.pace, Framing::Multiplexed, Instant::now());
+    let streams = Streams::new(ride.pace, Instant::now());
     let window = match ride.uploads {
         Uploads::Expected => ADMIN_WINDOW_BYTES,
         Uploads::Unusual => DATA_WINDOW_BYTES,
@@ -122,7 +129,7 @@ where
         .initial_stream_window_size(window)
         .initial_connection_window_size(window)
         .max_header_list_size(ride.limits.header_bytes_max)
-        .max_send_buf_size(STREAM_SEND_BYTES)
+        .max_send_buf_size(ride.stream_send_bytes)
         .max_pending_accept_reset_streams(ride.limits.reset_streams_max)
         .max_local_error_reset_streams(OWN_RESETS_MAX);
     let ride = Arc::new(ride);
@@ -131,7 +138,7 @@ where
     if started != Stage::Serving {
         connection.as_mut().graceful_shutdown();
     }
-    run(connection, &progress, watch, stage).await
+    run(connection, &progress, watch, Some(streams), stage).await
 }
 
 /// One request: refused by admission, or answered by the handler, and watched until its body is gone.
@@ -146,6 +153,17 @@ async fn answer<H: Handler>(
         (Lane::Refuse | Lane::Close, problem) => ride.handler.refuse(problem, &ride.conn),
     };
     Ok(response.map(|body| underway.answer(body)))
+}
+
+/// What becomes of the connection, now.
+fn judge(watch: &mut Watch, streams: Option<&mut Streams>, progress: &Progress) -> Next {
+    let (now, sample) = (Instant::now(), progress.sample());
+    let next = watch.look(now, sample);
+    match streams.and_then(|streams| streams.look(now, sample.bodies, &progress.streams())) {
+        // A verdict on the whole connection comes first.
+        Some(expiry) if matches!(next, Next::At(_)) => Next::Cut(expiry),
+        _ => next,
+    }
 }
 
 /// A hyper connection of either version.
@@ -191,6 +209,7 @@ async fn run<C: Connection>(
     connection: C,
     progress: &Progress,
     mut watch: Watch,
+    mut streams: Option<Streams>,
     mut stage: watch::Receiver<Stage>,
 ) -> End {
     let mut connection = pin!(connection);
@@ -217,19 +236,20 @@ async fn run<C: Connection>(
         match event {
             Event::Ended(Ok(())) => return End::Closed,
             Event::Ended(Err(error)) => return End::Failed(error),
-            Event::Due => match watch.look(Instant::now(), progress.sample()) {
+            Event::Due => match judge(&mut watch, streams.as_mut(), progress) {
                 Next::At(moment) => timer.as_mut().reset(moment),
                 Next::Close => {
                     watch.closing(Instant::now());
                     connection.as_mut().finish();
                 }
+                Next::Leave => return End::Left,
                 Next::Cut(expiry) => {
                     progress.abort();
                     return End::Expired(expiry);
                 }
             },
             Event::Stage if *stage.borrow() == Stage::Draining => {
-                watch.closing(Instant::now());
+                watch.draining();
                 connection.as_mut().finish();
             }
             Event::Stage => {

@@ -11,5 +11,6 @@ pub mod tcp;
 pub mod tls;
 pub mod unix;
 
-pub(crate) use accept::{Gate, Plane, accept_tcp, accept_unix};
+pub(crate) use accept::{Gate, Plane, accept_tcp, accept_unix, is_loopback};
 pub use conn::{ConnInfo, Door, Handler, Protocol, Wire};
+pub(crate) use drive::{STREAM_SEND_BYTES_COPIED, STREAM_SEND_BYTES_MAPPED};

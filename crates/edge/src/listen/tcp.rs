@@ -134,6 +134,13 @@ impl Inherited {
     }
 }
 
+/// Sockets that somebody else than systemd opened: listening ones, each for its door.
+impl FromIterator<(Door, TcpListener)> for Inherited {
+    fn from_iter<T: IntoIterator<Item = (Door, TcpListener)>>(sockets: T) -> Self {
+        Self { sockets: sockets.into_iter().collect() }
+    }
+}
+
 /// Gives each worker a socket: its own, or another's once more. None is left out, because what the kernel queues on a
 /// socket that nobody accepts from is lost.
 fn share(group: &mut Bound, workers: usize) -> Result<(), BindError> {
@@ -200,8 +207,7 @@ mod tests {
     #[test]
     fn inherited_sockets_are_dealt_and_shared() {
         let socket = || TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let mut inherited =
-            Inherited { sockets: vec![(Door::Https, socket()), (Door::Admin, socket()), (Door::Https, socket())] };
+        let mut inherited = Inherited::from_iter([Door::Https, Door::Admin, Door::Https].map(|door| (door, socket())));
         let https = inherited.take(Door::Https, 2).expect("dealt");
         assert_eq!(https.iter().map(|group| group.sockets.len()).collect::<Vec<_>>(), [2, 2]);
         assert_eq!(inherited.take(Door::Admin, 1).expect("dealt").len(), 1);

@@ -3,10 +3,10 @@
 use super::Server;
 use crate::body::{Body, Plan, Stream};
 use crate::digest::{repr_digest, wants_sha256};
-use crate::listen::{ConnInfo, Wire};
+use crate::listen::ConnInfo;
 use crate::outcome::Pen;
 use crate::reply::Refused;
-use crate::shelf::ShelfError;
+use crate::shelf::{Live, ShelfError};
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH, IF_RANGE,
     RANGE,
@@ -16,11 +16,11 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use penstock_core::blob::{BlobId, BlobSize, ByteRange};
 use penstock_core::conditional::{Conditions, Precondition, RangeUse, Tag, evaluate};
 use penstock_core::entitle::{Grant, Verdict, Visibility, decide_blob};
-use penstock_core::limits::VERIFIED_BYTES_MAX;
 use penstock_core::range::{Multipart, RangeAnswer, RangeSpec, content_range};
 use penstock_core::reply::Problem;
 use penstock_core::request::Method;
-use penstock_store::{BlobView, ViewError};
+use penstock_store::ViewError;
+use std::sync::Arc;
 
 const WANT_REPR_DIGEST: HeaderName = HeaderName::from_static("want-repr-digest");
 const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
@@ -49,7 +49,6 @@ impl Server {
             Some(spec) => spec.answer(size),
             None => RangeAnswer::Whole,
         };
-        let digest = self.digest(&view, &head.headers).await?;
         let (plan, status, content_type, range) = match answer {
             RangeAnswer::Unsatisfiable => return Err(Refused::unsatisfiable(size)),
             RangeAnswer::Whole => (Plan::data(ByteRange::whole(size)), StatusCode::OK, OCTETS, None),
@@ -65,6 +64,8 @@ impl Server {
                 }
             }
         };
+        // Only now: it reads the whole blob at its first use, and a refusal needs none.
+        let digest = self.digest(&view, &head.headers).await?;
         let mut response = fields.response(status, content_type, self.body(view, plan, conn));
         let headers = response.headers_mut();
         headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
@@ -108,13 +109,6 @@ impl Server {
         let grant = self.grant(blob, pen)?;
         let view = self.view(&grant).await?;
         let (start, end) = inside(range, view.size());
-        if end - start > VERIFIED_BYTES_MAX {
-            let detail = format!(
-                "start and end are {} bytes apart, at most {VERIFIED_BYTES_MAX} are proved at once",
-                end - start
-            );
-            return Err(Refused::because(Problem::BadRequest, detail));
-        }
         let tag = Tag::of_part(blob, &format!("verified.{start}-{end}"));
         let fields = ContentFields::new(&tag, &grant);
         if preconditions(&tag, &head.headers)?.is_none() {
@@ -132,14 +126,14 @@ impl Server {
         }
     }
 
-    async fn view(&self, grant: &Grant) -> Result<BlobView, Refused> {
+    async fn view(&self, grant: &Grant) -> Result<Arc<Live>, Refused> {
         if self.shelf.size_of(grant).is_none() {
             return Err(Refused::because(Problem::BlobDamaged, "this node does not have the blob's bytes"));
         }
         self.shelf.open(grant).await.map_err(|error| unreadable(grant.blob(), &error))
     }
 
-    async fn digest(&self, view: &BlobView, headers: &HeaderMap) -> Result<Option<HeaderValue>, Refused> {
+    async fn digest(&self, view: &Live, headers: &HeaderMap) -> Result<Option<HeaderValue>, Refused> {
         if !wants_sha256(headers.get_all(WANT_REPR_DIGEST)) {
             return Ok(None);
         }
@@ -148,12 +142,8 @@ impl Server {
         Ok(Some(repr_digest(&sha256)))
     }
 
-    fn body(&self, view: BlobView, plan: Plan, conn: &ConnInfo) -> Body {
-        let sending = match conn.wire {
-            Wire::Tls => Some(&conn.sending),
-            Wire::Plain | Wire::Local => None,
-        };
-        Body::stream(Stream::new(view, self.shelf.pool().clone(), plan, sending))
+    fn body(&self, view: Arc<Live>, plan: Plan, conn: &ConnInfo) -> Body {
+        Body::stream(Stream::new(view, self.shelf.pool().clone(), plan, conn))
     }
 }
 
@@ -230,6 +220,11 @@ fn unreadable(blob: BlobId, error: &ShelfError) -> Refused {
         ShelfError::View(ViewError::Disk(_)) => {
             tracing::error!(%blob, error = error_source, "a blob cannot be read");
             Refused::new(Problem::Unavailable)
+        }
+        ShelfError::Full => {
+            // Not louder: it is counted with its outcome, and there may be thousands.
+            tracing::debug!(%blob, error = error_source, "a request is turned away");
+            Refused::because(Problem::Unavailable, "too many blobs are being sent at once")
         }
         ShelfError::Pool => Refused::new(Problem::Unavailable),
         ShelfError::View(ViewError::OutOfRange { .. }) => {

@@ -1,7 +1,8 @@
 //! Stopping: no body is cut inside its time, and none outlives it.
 
 use crate::rig::{
-    BodyEnd, PATIENCE, body_text, certificate, clients, config, get, http1, http2, start, tls, write_certificate,
+    BodyEnd, PATIENCE, body_text, certificate, clients, config, frames, get, http1, http2, start, tls,
+    write_certificate,
 };
 use http_body_util::BodyExt;
 use std::time::Duration;
@@ -55,6 +56,43 @@ async fn slowly(mut body: hyper::body::Incoming) -> usize {
         }
     }
     total
+}
+
+/// The kernel holds the end of a body for a reader that is slow but well within the drain's time. No byte is under way in
+/// the node itself, and yet the connection must not be thrown away.
+#[test]
+fn a_slow_http2_reader_gets_the_end_of_its_body() {
+    const BYTES: usize = 200_000;
+    let dir = tempfile::tempdir().expect("a directory");
+    write_certificate(dir.path(), "one");
+    let rig = start(config(dir.path(), ""));
+    let trusted = certificate(dir.path());
+    clients(async {
+        let mut stream = tls(rig.https.expect("https"), &trusted, &[b"h2"]).await;
+        // SETTINGS: streams may send 1 MiB; WINDOW_UPDATE: so may the connection. GET https / with a literal :path.
+        let mut request = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x06\x04\0\0\0\0\0\0\x04\0\x10\0\0".to_vec();
+        request.extend_from_slice(
+            b"\0\0\x04\x08\0\0\0\0\0\0\x10\0\0\0\0\x11\x01\x05\0\0\0\x01\x82\x87\x04\x0d/bytes/200000",
+        );
+        stream.write_all(&request).await.expect("sent");
+        assert_eq!(rig.ends.recv_timeout(PATIENCE), Ok(BodyEnd::Whole), "all of it is handed over");
+        let node = rig.node;
+        let drained = tokio::task::spawn_blocking(move || node.drain(PATIENCE, || false));
+        // Slower than the five seconds that a connection gets which has rested before it is told to close.
+        let mut pace = tokio::time::interval(Duration::from_millis(300));
+        let (mut answer, mut piece) = (Vec::new(), [0; 10_000]);
+        let body = |answer: &[u8]| -> usize {
+            frames(answer).filter(|(kind, _)| *kind == 0).map(|(_, data)| data.len()).sum()
+        };
+        while body(&answer) < BYTES {
+            pace.tick().await;
+            let read = stream.read(&mut piece).await.expect("not cut");
+            assert!(read > 0, "closed with {} bytes of the body missing", BYTES - body(&answer));
+            answer.extend_from_slice(&piece[..read]);
+        }
+        drop(stream);
+        assert_eq!(drained.await.expect("no panic").cut, 0);
+    });
 }
 
 #[test]

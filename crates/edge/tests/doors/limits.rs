@@ -1,7 +1,8 @@
 //! What one peer may take: connections, heads, time, and patience.
 
 use crate::rig::{
-    BodyEnd, PATIENCE, Rig, body_text, certificate, clients, config, get, http1, http2, start, tls, write_certificate,
+    BodyEnd, Http2, PATIENCE, Rig, body_text, certificate, clients, config, frames, get, http1, http2, start, tls,
+    write_certificate,
 };
 use http_body_util::BodyExt;
 use std::time::{Duration, Instant};
@@ -216,10 +217,64 @@ fn an_http2_reader_that_closes_its_window_is_cut() {
     let trusted = certificate(dir.path());
     clients(async {
         // The body is never read, so hyper's client stops opening the window while the socket itself stays writable.
+        // Pings go back and forth all the time: bytes, but none that anybody waits for.
+        for pings in [None, Some(Duration::from_millis(20))] {
+            let mut sender = pinging(tls(rig.https.expect("https"), &trusted, &[b"h2"]).await, pings).await;
+            let response = sender.send_request(get("/bytes/1000000000")).await.expect("an answer");
+            assert_eq!(rig.ends.recv_timeout(PATIENCE), Ok(BodyEnd::Broken));
+            assert!(response.into_body().collect().await.is_err());
+        }
+    });
+}
+
+#[test]
+fn an_http2_stream_that_stands_still_does_not_hide_behind_another() {
+    let dir = tempfile::tempdir().expect("a directory");
+    write_certificate(dir.path(), "one");
+    let rig = start(config(dir.path(), "[limits]\nstall_seconds = 1\nrate_bytes_per_second_min = 0"));
+    let trusted = certificate(dir.path());
+    clients(async {
         let mut sender = http2(tls(rig.https.expect("https"), &trusted, &[b"h2"]).await).await;
-        let response = sender.send_request(get("/bytes/1000000000")).await.expect("an answer");
-        assert_eq!(rig.ends.recv_timeout(PATIENCE), Ok(BodyEnd::Broken));
-        assert!(response.into_body().collect().await.is_err());
+        let standing = sender.send_request(get("/bytes/100000000000")).await.expect("an answer");
+        let mut moving = sender.send_request(get("/bytes/100000000000")).await.expect("an answer").into_body();
+        while moving.frame().await.is_some_and(|frame| frame.is_ok()) {}
+        assert_eq!(rig.ends.iter().take(2).collect::<Vec<_>>(), [BodyEnd::Broken, BodyEnd::Broken]);
+        assert!(standing.into_body().collect().await.is_err());
+    });
+}
+
+/// HTTP/2 that pings all the time, where an interval is given.
+async fn pinging<S>(stream: S, interval: Option<Duration>) -> Http2
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let mut builder = hyper::client::conn::http2::Builder::new(executor);
+    builder.timer(hyper_util::rt::TokioTimer::new()).keep_alive_interval(interval).keep_alive_while_idle(true);
+    let (sender, connection) = builder.handshake(hyper_util::rt::TokioIo::new(stream)).await.expect("http/2");
+    tokio::spawn(connection);
+    sender
+}
+
+/// hyper answers these by itself and no handler hears of them.
+#[test]
+fn heads_that_are_no_request_are_counted() {
+    let metrics = penstock_edge::metrics::install();
+    let dir = tempfile::tempdir().expect("a directory");
+    let rig = start(config(dir.path(), "[limits]\nheader_bytes_max = 8192"));
+    let large = format!("GET / HTTP/1.1\r\nhost: x\r\nx-large: {}\r\n\r\n", "y".repeat(20_000));
+    clients(async {
+        for (head, status, reason) in [("nonsense\r\n\r\n", "400", "malformed"), (&*large, "431", "too_large")] {
+            let mut stream = plain(&rig).await;
+            stream.write_all(head.as_bytes()).await.expect("sent");
+            let mut answer = [0; 12];
+            stream.read_exact(&mut answer).await.expect("an answer");
+            assert_eq!(answer, *format!("HTTP/1.1 {status}").as_bytes());
+            let line = format!("penstock_edge_bad_heads_total{{reason=\"{reason}\"}} 1");
+            while !metrics.render().contains(&line) {
+                tokio::task::yield_now().await;
+            }
+        }
     });
 }
 
@@ -266,16 +321,4 @@ fn rapid_resets_end_the_connection() {
         let goaway = frames(&answer).find(|(kind, _)| *kind == 7).expect("a GOAWAY").1;
         assert_eq!(goaway[4..8], 0xb_u32.to_be_bytes(), "ENHANCE_YOUR_CALM");
     });
-}
-
-/// Type and payload of each frame.
-fn frames(mut bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
-    std::iter::from_fn(move || {
-        let head = bytes.get(..9)?;
-        let length = usize::try_from(u32::from_be_bytes([0, head[0], head[1], head[2]])).expect("24 bits");
-        let payload = bytes.get(9..9 + length)?;
-        let kind = head[3];
-        bytes = &bytes[9 + length..];
-        Some((kind, payload))
-    })
 }

@@ -4,6 +4,7 @@ use crate::rig::{certificate, clients, get, http1, start, text, tls, try_tls, wr
 use penstock_edge::config::{Config, Environment};
 use penstock_edge::reload::ReloadError;
 use penstock_edge::supervise::{Order, Supervisor};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use tokio::net::TcpStream;
 
@@ -93,16 +94,29 @@ fn a_changed_file_is_noticed_and_taken() {
     let orders = supervisor.orders();
     let running = std::thread::spawn(move || supervisor.run());
     clients(async {
-        // Written again and again until noticed, because the watch begins a moment after the thread does.
-        for attempt in 0.. {
-            write_certificate(dir.path(), &format!("second {attempt}"));
-            let second = certificate(dir.path());
-            let noticed = async { while try_tls(https, &second, &[]).await.is_err() {} };
-            if tokio::time::timeout(std::time::Duration::from_secs(3), noticed).await.is_ok() {
-                break;
-            }
-        }
+        renewed(dir.path(), https).await;
+        // The configuration moves to a certificate elsewhere; from then on that one is watched.
+        let elsewhere = dir.path().join("elsewhere");
+        std::fs::create_dir(&elsewhere).expect("a directory");
+        write_certificate(&elsewhere, "moved");
+        let moved =
+            text(dir.path(), "").replace("cert.pem", "elsewhere/cert.pem").replace("key.pem", "elsewhere/key.pem");
+        std::fs::write(&path, moved).expect("written");
+        while try_tls(https, &certificate(&elsewhere), &[]).await.is_err() {}
+        renewed(&elsewhere, https).await;
     });
     orders.give(Order::Stop);
     assert_eq!(running.join().expect("no panic").expect("supervised").cut, 0);
+}
+
+/// Writes a certificate again and again until it is noticed, because a watch begins a moment after it is asked for.
+async fn renewed(dir: &Path, https: SocketAddr) {
+    for attempt in 0.. {
+        write_certificate(dir, &format!("renewed {attempt}"));
+        let renewed = certificate(dir);
+        let noticed = async { while try_tls(https, &renewed, &[]).await.is_err() {} };
+        if tokio::time::timeout(std::time::Duration::from_secs(3), noticed).await.is_ok() {
+            break;
+        }
+    }
 }

@@ -234,3 +234,15 @@ pub(crate) async fn body_text(response: Response<Incoming>) -> String {
     let bytes = response.into_body().collect().await.expect("a whole body").to_bytes();
     String::from_utf8(bytes.to_vec()).expect("text")
 }
+
+/// Type and payload of each HTTP/2 frame.
+pub(crate) fn frames(mut bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    std::iter::from_fn(move || {
+        let head = bytes.get(..9)?;
+        let length = usize::try_from(u32::from_be_bytes([0, head[0], head[1], head[2]])).expect("24 bits");
+        let payload = bytes.get(9..9 + length)?;
+        let kind = head[3];
+        bytes = &bytes[9 + length..];
+        Some((kind, payload))
+    })
+}

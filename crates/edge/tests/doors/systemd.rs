@@ -72,3 +72,13 @@ fn a_service_with_an_inherited_socket_tells_its_state_and_obeys_signals() {
     heard("STOPPING=1");
     assert!(child.wait().expect("ended").success());
 }
+
+/// A filter without it answers every question whether a page is resident with EPERM, and all windows take the IO pool.
+#[test]
+fn the_unit_lets_pages_be_probed() {
+    let unit = include_str!("../../../../deploy/penstock.service");
+    let allowed = unit.lines().filter_map(|line| line.strip_prefix("SystemCallFilter="));
+    assert!(
+        allowed.filter(|calls| !calls.starts_with('~')).any(|calls| calls.split(' ').any(|call| call == "mincore"))
+    );
+}

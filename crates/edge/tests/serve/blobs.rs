@@ -1,10 +1,11 @@
 //! `/v1/blobs/{blob}`: statuses, fields and bytes.
 
-use crate::rig::{Answer, Over, Rig, content};
+use crate::rig::{Answer, Over, Rig, content, read_head, send};
 use penstock_core::blob::BlobId;
 use penstock_edge::serve::PlainTokens;
 use penstock_store::Reading;
 use sha2::Digest as _;
+use std::io::Read as _;
 
 /// Each with its reason: nothing, one byte, held in memory, just mapped, a window, several windows and a bit.
 const SIZES: [usize; 6] = [0, 1, 16_384, 16_385, 262_144, 700_001];
@@ -161,6 +162,52 @@ fn digests_when_wanted() {
         let head = rig.ask("HEAD", &path, &[("want-repr-digest", "sha-256=1")]);
         assert_eq!(head.header("repr-digest"), Some(expected.as_str()));
         assert_eq!(rig.get(&path, &[("want-repr-digest", "sha-256=0")]).header("repr-digest"), None);
+    }
+}
+
+/// A digest costs a walk through the whole blob: a refusal must not be a way to have it made.
+#[test]
+fn no_digest_is_computed_for_a_refusal() {
+    let rig = Rig::new();
+    let name = rig.put_open(&content(700_001));
+    let path = format!("/v1/blobs/{name}");
+    let kept = rig.blob_path(&name).with_extension("sha2");
+    let wanted = ("want-repr-digest", "sha-256=10");
+    rig.get(&path, &[wanted, ("range", "bytes=700001-")]).assert_problem(416, "range_not_satisfiable");
+    assert_eq!(rig.get(&path, &[wanted, ("if-none-match", "*")]).status, 304);
+    assert!(!kept.exists(), "it was computed");
+    assert_eq!(rig.get(&path, &[wanted, ("range", "bytes=0-0")]).status, 206);
+    assert!(kept.exists());
+}
+
+/// Each blob under way keeps a file open, whatever the cache of open blobs has dropped. Above the bound others wait, and
+/// those that are open already are served on.
+#[test]
+fn blobs_under_way_are_bounded() {
+    use penstock_edge::listen::Handler as _;
+    for reading in [Reading::Map, Reading::Pread] {
+        let rig = Rig::narrow(Over::Plain, reading);
+        rig.server.set_live_blobs_max(2);
+        let path = |blob: BlobId| format!("/v1/blobs/{blob}");
+        let [one, two, three] = [8_000_001, 8_000_002, 8_000_003].map(|size| path(rig.put_open(&content(size))));
+        let small = path(rig.put_open(b"held in memory, without a file"));
+        let [mut first, mut second] = [&one, &two].map(|path| {
+            let mut socket = rig.connect();
+            send(&mut socket, "GET", path, &[]);
+            assert_eq!(read_head(&mut socket).expect("a head").status, 200);
+            socket
+        });
+        let refused = rig.get(&three, &[]);
+        refused.assert_problem(503, "unavailable");
+        assert_eq!(refused.header("retry-after"), Some("10"));
+        assert_eq!(rig.get(&one, &[]).body.len(), 8_000_001, "its file is open anyhow");
+        assert_eq!(rig.get(&small, &[]).status, 200);
+        let mut rest = Vec::new();
+        first.read_to_end(&mut rest).expect("the rest");
+        assert_eq!(rest.len(), 8_000_001);
+        // The outcome comes with the end of the body, and the place is free once it is dropped.
+        while rig.get(&three, &[]).status == 503 {}
+        second.read_to_end(&mut rest).expect("the rest");
     }
 }
 

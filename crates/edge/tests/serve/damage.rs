@@ -57,6 +57,28 @@ fn truncation_under_load() {
     }
 }
 
+/// The end of a blob has been handed to the connection and waits there for a slow reader when the file loses ten bytes
+/// inside its last page. The kernel raises no signal for that and reads zeros: they must not arrive as the blob's end.
+#[test]
+fn a_cut_behind_what_was_handed_over_is_noticed() {
+    for over in [Over::Plain, Over::Tls] {
+        let rig = Rig::narrow(over, Reading::Map);
+        let whole = content(400_000);
+        let blob = rig.put_open(&whole);
+        let mut socket = rig.connect();
+        send(&mut socket, "GET", &format!("/v1/blobs/{blob}"), &[]);
+        assert_eq!(read_head(&mut socket).expect("a head").status, 200);
+        assert_eq!(rig.outcomes.wait(1)[0].end, End::Complete, "all of it is handed over");
+        truncate(&rig.blob_path(&blob), 399_990);
+        let mut body = Vec::new();
+        _ = socket.read_to_end(&mut body);
+        assert!(body.len() < whole.len(), "{over:?}: a whole answer from a cut file");
+        assert!(whole.starts_with(&body), "{over:?}: wrong bytes");
+        rig.get(&format!("/v1/blobs/{blob}"), &[]).assert_problem(503, "blob_damaged");
+        assert!(rig.store.size_of(&blob).is_none(), "it is in quarantine");
+    }
+}
+
 /// Cut before it is opened, cut while it is open, deleted: 503 with `Retry-After`, whatever was asked for.
 #[test]
 fn damage_found_before_the_head_is_a_503() {

@@ -58,7 +58,28 @@ fn a_peer_that_leaves_has_one_too() {
     }
 }
 
-/// A reader that takes a little at a time gets everything, and the server holds no more than its windows.
+/// A reader that takes nothing for a while: what is handed over for it stays below two windows and what the kernel takes,
+/// however large the blob is and however fast others are served meanwhile.
+#[test]
+fn a_reader_that_waits_is_handed_little() {
+    for (over, reading) in [(Over::Plain, Reading::Map), (Over::Tls, Reading::Map), (Over::Tls, Reading::Pread)] {
+        let rig = Rig::narrow(over, reading);
+        let whole = content(16 << 20);
+        let path = format!("/v1/blobs/{}", rig.put_open(&whole));
+        let mut waiting = rig.connect();
+        send(&mut waiting, "GET", &path, &[]);
+        assert_eq!(read_head(&mut waiting).expect("a head").status, 200);
+        // As much time as somebody else needs for all of it.
+        assert!(rig.get(&path, &[]).body == whole);
+        drop(waiting);
+        let outcomes = rig.outcomes.wait(2);
+        assert_eq!((outcomes[0].end, outcomes[1].end), (End::Complete, End::Gone));
+        let handed = outcomes[1].sent_bytes;
+        assert!((1..=1_500_000).contains(&handed), "{over:?} {reading:?}: {handed} bytes were handed over");
+    }
+}
+
+/// A reader that takes a little at a time gets everything.
 #[test]
 fn a_slow_reader_gets_everything() {
     for (over, reading) in [(Over::Plain, Reading::Map), (Over::Tls, Reading::Map), (Over::Tls, Reading::Pread)] {

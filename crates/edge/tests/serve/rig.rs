@@ -37,6 +37,7 @@ pub(crate) struct Rig {
     pub(crate) store: Store,
     pub(crate) catalog: Arc<EdgeCatalog>,
     pub(crate) outcomes: Arc<Collected>,
+    pub(crate) server: Arc<Server>,
     pub(crate) address: SocketAddr,
     pub(crate) runtime: Runtime,
     tls: Option<Arc<rustls::ClientConfig>>,
@@ -75,6 +76,15 @@ impl Rig {
     }
 
     pub(crate) fn with(over: Over, reading: Reading, plain_tokens: PlainTokens) -> Self {
+        Self::made(over, reading, plain_tokens, None)
+    }
+
+    /// A server whose sockets buffer so little in the kernel that most of what it is asked for waits in its own memory.
+    pub(crate) fn narrow(over: Over, reading: Reading) -> Self {
+        Self::made(over, reading, PlainTokens::Refuse, Some(32 * 1024))
+    }
+
+    fn made(over: Over, reading: Reading, plain_tokens: PlainTokens, kernel_buffer: Option<usize>) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let store = Store::open(dir.path(), StoreOptions { reading, ..StoreOptions::default() }).expect("a store");
         let catalog = Arc::new(EdgeCatalog::default());
@@ -90,6 +100,10 @@ impl Rig {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port");
+        if let Some(bytes) = kernel_buffer {
+            // Accepted sockets inherit it.
+            socket2::SockRef::from(&listener).set_send_buffer_size(bytes).expect("a small buffer");
+        }
         let address = listener.local_addr().expect("an address");
         let (acceptor, tls) = if over == Over::Tls {
             let (acceptor, client) = tls_pair();
@@ -98,8 +112,8 @@ impl Rig {
             (None, None)
         };
         let door = if over == Over::Tls { Door::Https } else { Door::Http };
-        runtime.spawn(accept(listener, server, door, acceptor));
-        Self { dir, store, catalog, outcomes, address, runtime, tls }
+        runtime.spawn(accept(listener, Arc::clone(&server), door, acceptor));
+        Self { dir, store, catalog, outcomes, server, address, runtime, tls }
     }
 
     /// Stores content; nobody may read it yet.

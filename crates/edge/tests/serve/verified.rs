@@ -1,10 +1,13 @@
 //! `/outboard` and `/verified`, held against `core::tree` (which is held against `bao-tree`).
 
-use crate::rig::{Over, Rig, content};
+use crate::rig::{Over, Rig, content, read_head, send};
 use penstock_core::blob::{BlobId, BlobSize, ByteRange};
+use penstock_core::catalog::{CatalogChange, CatalogSink as _};
+use penstock_core::limits::VERIFIED_BYTES_MAX;
 use penstock_core::tree::{Outboard, OutboardBuilder, RangeDecoder};
 use penstock_edge::serve::PlainTokens;
 use penstock_store::Reading;
+use std::io::Read as _;
 
 const SIZES: [usize; 7] = [0, 1, 16_384, 16_385, 65_537, 700_001, 3_000_000];
 
@@ -73,6 +76,24 @@ fn verified_streams_verify() {
                 assert!(got >= wanted, "{size} {query}: {got} of {wanted} bytes");
             }
         }
+    }
+}
+
+/// A stream is as long as what was asked for: there is no bound but the blob's own.
+#[test]
+fn more_than_a_clients_stretch_is_proved_at_once() {
+    let rig = Rig::new();
+    let size = VERIFIED_BYTES_MAX + 20_000;
+    let zeros = &mut std::io::repeat(0).take(size);
+    let blob = rig.store.import_reader(zeros).expect("sealed").blob;
+    rig.catalog.apply(CatalogChange::LooseBlob { blob, open: true });
+    for query in ["", "?start=0", "?start=1&end=99999999999"] {
+        let mut socket = rig.connect();
+        send(&mut socket, "GET", &format!("/v1/blobs/{blob}/verified{query}"), &[]);
+        let head = read_head(&mut socket).expect("a head");
+        assert_eq!(head.status, 200, "{query}");
+        let length: u64 = head.header("content-length").expect("a length").parse().expect("a number");
+        assert!(length > size);
     }
 }
 
