@@ -11,7 +11,10 @@ fuzz_target!(|data: &[u8]| {
         // Whatever is no header value is no token either, unless it lacks the scheme only.
         if let Ok(text) = std::str::from_utf8(data) {
             let with_scheme = format!("Bearer {text}");
-            assert_eq!(RawToken::from_authorization(with_scheme.as_bytes()).ok(), RawToken::new(text.trim_ascii()).ok());
+            assert_eq!(
+                RawToken::from_authorization(with_scheme.as_bytes()).ok(),
+                RawToken::new(text.trim_ascii()).ok()
+            );
         }
         return;
     };

@@ -120,13 +120,16 @@ fn ask_version(
 ) -> Result<Pointed, PullError> {
     let Question { product, platform, .. } = question;
     let target = format!("/v1/products/{product}/releases/{}?platform={platform}", escape(version.as_str()));
-    let answer: ReleaseAnswer = ask(network, &target, ANSWER_JSON_BYTES_MAX, |bytes| parse(network, bytes))?;
-    Ok(Pointed {
-        version: version.clone(),
-        manifest: answer.manifest,
-        manifest_bytes: answer.manifest_bytes,
-        trust: base.clone(),
-        seen: None,
+    ask(network, &target, ANSWER_JSON_BYTES_MAX, |bytes| {
+        let answer: ReleaseAnswer = parse(network, bytes)?;
+        let trust = trust::follow_rotations(base, &answer.rotations)?;
+        Ok(Pointed {
+            version: version.clone(),
+            manifest: answer.manifest,
+            manifest_bytes: answer.manifest_bytes,
+            trust,
+            seen: None,
+        })
     })
 }
 

@@ -14,6 +14,7 @@ use penstock_core::catalog::{CatalogChange, Offer, ReleaseState};
 use penstock_core::id::{ChannelName, Platform, ProductId, Version};
 use penstock_core::statement::{Delegation, Pointer};
 use penstock_core::time::UnixSeconds;
+use penstock_core::trust::follows_revocation;
 use rusqlite::Connection;
 
 /// Offers a registered release in a channel: the single commit point of a publication.
@@ -26,9 +27,10 @@ pub(crate) fn move_to(
     channel: &ChannelName,
     wanted: &MoveChannel,
 ) -> Result<ChannelRow, CallError> {
+    check_complete(node, product, &wanted.platform, &wanted.version)?;
     node.record.write(node.now(), |batch| {
         let row = find(batch.connection(), product)?;
-        let target = offerable(node, batch.connection(), product, &wanted.platform, &wanted.version)?;
+        let target = offerable(batch.connection(), product, &wanted.platform, &wanted.version)?;
         let delegation = delegation_to_sign(node, batch.connection(), &row, batch.now())?;
         let current = channels::get(batch.connection(), product, &wanted.platform, channel)?;
         let unchanged = current.as_ref().filter(|state| {
@@ -77,19 +79,11 @@ pub(crate) fn list(node: &Node, product: &ProductId) -> Result<Vec<ChannelRow>, 
     })
 }
 
-/// Signs every head anew that is due at `now`, product by product, each in one transaction.
+/// Signs every head anew that is due at `now`, product by product, each in one transaction. What
+/// fails for one product is logged and reported, and the next one has its turn.
 pub(crate) fn renew(node: &Node, now: UnixSeconds) -> Result<RenewReport, CallError> {
-    let due: Vec<ProductId> = node.record.read(|connection| {
-        let mut due = Vec::new();
-        for row in products::list(connection)? {
-            if channels::list(connection, &row.product.id)?.iter().any(|state| is_due(state.issued, now)) {
-                due.push(row.product.id);
-            }
-        }
-        Ok::<_, CallError>(due)
-    })?;
     let mut report = RenewReport::default();
-    for product in due {
+    for product in node.record.read(|connection| Ok::<_, CallError>(products::ids(connection)?))? {
         match renew_product(node, &product, now) {
             Ok(renewed) => report.renewed += renewed,
             Err(CallError::Delegation(error)) => {
@@ -97,14 +91,19 @@ pub(crate) fn renew(node: &Node, now: UnixSeconds) -> Result<RenewReport, CallEr
                 tracing::error!(%product, error, "cannot renew channel heads: the publisher must delegate anew");
                 report.refused.push(product);
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                let error = crate::error::chain(&error);
+                tracing::error!(%product, error, "cannot renew channel heads: clients will refuse them when they expire");
+                report.failed.push(product);
+            }
         }
     }
     Ok(report)
 }
 
 /// Tells the product's offers, which travel with a new delegation or rotation from now on. Heads
-/// that clients would no longer believe under it are signed anew.
+/// that clients would no longer believe under it are signed anew: those by other keys, and those
+/// from before a delegation that may have taken other keys back (see `core::trust`).
 pub(crate) fn refresh(
     node: &Node,
     batch: &mut Batch<'_>,
@@ -112,7 +111,8 @@ pub(crate) fn refresh(
     delegation: &Delegation,
 ) -> Result<(), CallError> {
     for state in channels::list(batch.connection(), product)? {
-        let state = if believable(delegation, &state.envelope) { state } else { sign_again(node, batch, &state)? };
+        let holds = believable(delegation, &state.envelope) && follows_revocation(state.issued, delegation.issued);
+        let state = if holds { state } else { sign_again(node, batch, &state)? };
         tell_offer(batch, product, &state)?;
     }
     Ok(())
@@ -139,6 +139,10 @@ struct Next<'a> {
 }
 
 fn renew_product(node: &Node, product: &ProductId, now: UnixSeconds) -> Result<u64, CallError> {
+    let states = node.record.read(|connection| Ok::<_, CallError>(channels::list(connection, product)?))?;
+    if !states.iter().any(|state| is_due(state.issued, now)) {
+        return Ok(0);
+    }
     node.record.write(now, |batch| {
         let row = find(batch.connection(), product)?;
         delegation_to_sign(node, batch.connection(), &row, now)?;
@@ -154,9 +158,24 @@ fn renew_product(node: &Node, product: &ProductId, now: UnixSeconds) -> Result<u
     })
 }
 
+/// Checks that the store has all of a release. Done before the transaction, because it takes long for
+/// a large release and stays true: the members of a release never change, and none can be removed.
+fn check_complete(node: &Node, product: &ProductId, platform: &Platform, version: &Version) -> Result<(), CallError> {
+    let members = node.record.read(|connection| {
+        offerable(connection, product, platform, version)?;
+        let row = find_release(connection, product, platform, version)?;
+        Ok::<_, CallError>(releases::members(connection, row.id)?)
+    })?;
+    for member in members {
+        if node.size_of(member.blob)?.is_none() {
+            return Err(CallError::OffersIncomplete { version: version.clone(), example: member.blob });
+        }
+    }
+    Ok(())
+}
+
 /// The release as a head's target, if it may be offered.
 fn offerable(
-    node: &Node,
     connection: &Connection,
     product: &ProductId,
     platform: &Platform,
@@ -165,11 +184,6 @@ fn offerable(
     let row = find_release(connection, product, platform, version)?;
     if row.release.state == ReleaseState::Withdrawn {
         return Err(CallError::OffersWithdrawn(version.clone()));
-    }
-    for member in releases::members(connection, row.id)? {
-        if node.size_of(member.blob)?.is_none() {
-            return Err(CallError::OffersIncomplete { version: version.clone(), example: member.blob });
-        }
     }
     let (manifest, manifest_bytes) = (row.release.manifest, row.release.manifest_bytes);
     Ok(Pointer { version: row.release.version, manifest, manifest_bytes })

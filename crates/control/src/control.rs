@@ -58,6 +58,9 @@ pub struct RenewReport {
     pub renewed: u64,
     /// Products whose heads are due but may not be signed by this node; each was logged.
     pub refused: Vec<ProductId>,
+    /// Products whose heads could not be looked at or signed, because what the record holds of them
+    /// is damaged or the record failed; each was logged as an error.
+    pub failed: Vec<ProductId>,
 }
 
 /// The system of record of one node. Cheap to clone.
@@ -82,6 +85,8 @@ pub(crate) enum Lane {
     Read,
     /// Changes the record: one at a time.
     Write,
+    /// Looks at much before it changes the record shortly, so that other changes get between.
+    Check,
 }
 
 /// Bounds on blocking work, so that a busy desk can't take every blocking thread of the process.
@@ -89,6 +94,7 @@ pub(crate) enum Lane {
 pub(crate) struct Lanes {
     read: Arc<Semaphore>,
     write: Arc<Semaphore>,
+    check: Arc<Semaphore>,
     pub(crate) transfers: Arc<Semaphore>,
 }
 
@@ -119,12 +125,13 @@ impl Control {
         api::router(Handle { node: Arc::clone(&self.0), lanes: Lanes::new() }, credentials)
     }
 
-    /// Signs heads anew that are a day old, so that a running node's offers never expire.
+    /// Signs heads anew that are a day old, so that a running node's offers never expire. One
+    /// product's trouble does not keep another's heads from being signed.
     ///
     /// Blocks. Call it at start and then hourly.
     ///
     /// # Errors
-    /// [`CallError`] when the record fails.
+    /// [`CallError`] when the record cannot even list the products.
     pub fn renew_heads(&self, now: UnixSeconds) -> Result<RenewReport, CallError> {
         channels::renew(&self.0, now)
     }
@@ -250,6 +257,10 @@ impl Node {
     }
 }
 
+/// Long checks at once. Each holds a registration of up to 32 MiB and, now and then, a reader of the
+/// record: half of them stay free.
+const CHECKS_AT_ONCE: usize = record::READERS / 2;
+
 /// The node as a handler of requests sees it: work goes to blocking threads through bounded lanes.
 #[derive(Clone)]
 pub(crate) struct Handle {
@@ -268,6 +279,7 @@ impl Handle {
         let lane = match lane {
             Lane::Read => &self.lanes.read,
             Lane::Write => &self.lanes.write,
+            Lane::Check => &self.lanes.check,
         };
         // The semaphores are never closed, so a refusal can only mean that the node is going away.
         let permit = Arc::clone(lane).acquire_owned().await.map_err(|_| CallError::Busy)?;
@@ -283,6 +295,7 @@ impl Handle {
 impl Lanes {
     fn new() -> Self {
         let lane = |permits| Arc::new(Semaphore::new(permits));
-        Self { read: lane(record::READERS), write: lane(1), transfers: lane(TRANSFERS_MAX) }
+        let (read, write, check) = (lane(record::READERS), lane(1), lane(CHECKS_AT_ONCE));
+        Self { read, write, check, transfers: lane(TRANSFERS_MAX) }
     }
 }

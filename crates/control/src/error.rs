@@ -9,6 +9,7 @@ use crate::registration::RegistrationError;
 use crate::token::TokenError;
 use penstock_core::blob::BlobId;
 use penstock_core::id::{AccessGroup, ChannelName, NameError, Platform, ProductId, Version};
+use penstock_core::manifest::ManifestError;
 use penstock_core::reply::Problem;
 use penstock_core::trust::TrustError;
 use penstock_origin::OriginError;
@@ -189,7 +190,7 @@ impl CallError {
             | Self::NoPublisher(_)
             | Self::RotationStart(_)
             | Self::RotationsFull(_) => Problem::Conflict,
-            Self::Rotation(_) => Problem::BadRequest,
+            Self::Rotation(error) => trust_problem(error),
             Self::Token(error) => token_problem(error),
             Self::Busy => Problem::Unavailable,
             Self::Origin(error) => origin_problem(error),
@@ -226,7 +227,9 @@ pub(crate) fn chain(error: &dyn Error) -> String {
 
 const fn registration_problem(error: &RegistrationError) -> Problem {
     match error {
-        RegistrationError::Publisher { .. } | RegistrationError::TwoGroups { .. } => Problem::Conflict,
+        RegistrationError::Publisher { .. }
+        | RegistrationError::Manifest { source: ManifestError::Signature(_), .. } => Problem::SignatureRefused,
+        RegistrationError::TwoGroups { .. } => Problem::Conflict,
         RegistrationError::PublisherText(_)
         | RegistrationError::Manifest { .. }
         | RegistrationError::ManifestNotMember(_)
@@ -238,11 +241,20 @@ const fn registration_problem(error: &RegistrationError) -> Problem {
 
 const fn delegation_problem(error: &DelegationError) -> Problem {
     match error {
-        DelegationError::Trust(_) | DelegationError::Threshold(_) => Problem::BadRequest,
-        DelegationError::OtherKey(_)
+        DelegationError::Trust(error) => trust_problem(error),
+        DelegationError::Threshold(_) => Problem::BadRequest,
+        DelegationError::Missing(_)
+        | DelegationError::OtherKey(_)
         | DelegationError::Expired { .. }
         | DelegationError::Older { .. }
         | DelegationError::SameSequence(_) => Problem::Conflict,
+    }
+}
+
+const fn trust_problem(error: &TrustError) -> Problem {
+    match error {
+        TrustError::Publisher(_) | TrustError::Channel(_) | TrustError::Rotation(_) => Problem::SignatureRefused,
+        _ => Problem::BadRequest,
     }
 }
 

@@ -18,6 +18,9 @@ pub enum DelegationError {
     /// Not signed by the publisher, or for another product, or malformed.
     #[error("the delegation is refused")]
     Trust(#[from] TrustError),
+    /// There is none.
+    #[error("the product has no delegation yet: send one that names this node's channel key {0}")]
+    Missing(PublicKey),
     /// It names other keys.
     #[error("the delegation does not name this node's channel key {0}: ask GET …/signing for it and sign a new one")]
     OtherKey(PublicKey),

@@ -48,14 +48,15 @@ pub(crate) fn signing(node: &Node, id: &ProductId) -> Result<SigningAnswer, Call
     node.record.read(|connection| {
         let row = find(connection, id)?;
         let publisher = publisher_in_force(connection, &row)?;
-        let delegated = match &publisher {
-            Some(trust) => delegation_in_force(&row, trust)?.map(|d| d.keys.to_string()),
+        let delegation = match &publisher {
+            Some(trust) => delegation_in_force(&row, trust)?,
             None => None,
         };
         Ok(SigningAnswer {
             channel_key: node.keys.channel.public(),
             delegation_sequence: row.delegation_sequence,
-            delegated: delegated.unwrap_or_default(),
+            delegation_expires: delegation.as_ref().and_then(|delegation| delegation.expires),
+            delegated: delegation.map(|delegation| delegation.keys.to_string()).unwrap_or_default(),
             publisher: publisher.map(|trust| trust.to_string()).unwrap_or_default(),
         })
     })

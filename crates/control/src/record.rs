@@ -52,6 +52,9 @@ pub enum RecordError {
     /// The database refused.
     #[error("the database failed")]
     Sql(#[source] rusqlite::Error),
+    /// A release refers to a blob that the record does not have.
+    #[error("blob {0} is not in the record")]
+    NoBlob(penstock_core::blob::BlobId),
     /// A number does not fit a column.
     #[error("{0} is too large for the database")]
     Number(u64),
@@ -130,11 +133,8 @@ impl Record {
     /// # Errors
     /// Those of `work` and of the database.
     pub(crate) fn read<T, E: From<RecordError>>(&self, work: impl FnOnce(&Connection) -> Result<T, E>) -> Result<T, E> {
-        let mut reader = self.take_reader();
-        let done = read_on(&mut reader, work);
-        lock(&self.readers).push(reader);
-        self.reader_back.notify_one();
-        done
+        let mut reader = self.borrow_reader();
+        read_on(reader.connection.as_mut().expect("it is there until the drop"), work)
     }
 
     /// Tells the sink something that was durable before: the replay at start.
@@ -142,14 +142,28 @@ impl Record {
         self.sink.apply(change);
     }
 
-    fn take_reader(&self) -> Connection {
+    fn borrow_reader(&self) -> Borrowed<'_> {
         let mut readers = lock(&self.readers);
         loop {
-            if let Some(reader) = readers.pop() {
-                return reader;
+            if let Some(connection) = readers.pop() {
+                return Borrowed { record: self, connection: Some(connection) };
             }
             readers = self.reader_back.wait(readers).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+}
+
+/// A reader that goes back when this is dropped, also when the work on it panics: one that was lost
+/// would be missed by every later reader.
+struct Borrowed<'r> {
+    record: &'r Record,
+    connection: Option<Connection>,
+}
+
+impl Drop for Borrowed<'_> {
+    fn drop(&mut self) {
+        lock(&self.record.readers).extend(self.connection.take());
+        self.record.reader_back.notify_one();
     }
 }
 
@@ -164,8 +178,12 @@ impl Batch<'_> {
     }
     /// Appends a change to the log, in this transaction, and to what the sink is told after it.
     pub(crate) fn tell(&mut self, change: CatalogChange) -> Result<(), RecordError> {
-        log::append(&self.transaction, &change, self.now)?;
-        self.changes.push(change);
+        self.tell_entry(log::Entry::new(change)?)
+    }
+    /// As [`Batch::tell`], for an entry that was made before the transaction began.
+    pub(crate) fn tell_entry(&mut self, entry: log::Entry) -> Result<(), RecordError> {
+        log::append(&self.transaction, &entry, self.now)?;
+        self.changes.push(entry.into_change());
         Ok(())
     }
 }
@@ -322,6 +340,19 @@ mod tests {
         lock(&record.writer).pragma_update(None, "max_page_count", pages + 1000).expect("room again");
         add(&record, &product("b", &"x".repeat(64 << 10))).expect("goes on");
         assert_eq!(newest(&record), 2);
+    }
+
+    /// Each panic lost a connection once, and when all were lost every read waited for ever.
+    #[test]
+    fn work_that_panics_gives_its_reader_back() {
+        let (_dir, record, _) = opened();
+        add(&record, &product("a", "")).expect("added");
+        for _ in 0..2 * READERS {
+            let work = || record.read::<(), RecordError>(|_| panic!("on purpose"));
+            assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_err());
+            assert_eq!(lock(&record.readers).len(), READERS);
+        }
+        assert_eq!(newest(&record), 1);
     }
 
     #[test]

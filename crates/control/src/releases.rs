@@ -4,23 +4,46 @@ use crate::audience::{Audience, forbidding_use};
 use crate::channels;
 use crate::control::Node;
 use crate::error::CallError;
-use crate::heads::{InForce, check_delegation, check_follows};
+use crate::heads::{DelegationError, InForce, check_delegation, check_follows};
+use crate::log;
 use crate::products::{Made, find, publisher_in_force};
 use crate::record::products::ProductRow;
 use crate::record::releases::{BlobUseRow, ReleaseRow};
-use crate::record::{Batch, blobs, products, releases};
+use crate::record::{Batch, RecordError, blobs, products, releases};
 use crate::registration::{check_manifest, check_members, check_publisher};
 use bytes::Bytes;
 use penstock_core::api::RegisterRelease;
-use penstock_core::blob::{BlobId, BlobSize};
+use penstock_core::blob::BlobId;
 use penstock_core::catalog::{BlobMember, CatalogChange, Release, ReleaseState};
 use penstock_core::desk::ReleaseDetail;
-use penstock_core::id::{Platform, ProductId, Version};
+use penstock_core::id::{AccessGroup, Platform, ProductId, Version};
 use penstock_core::keys::TrustSet;
 use penstock_core::limits::ENVELOPE_BYTES_MAX;
 use penstock_core::manifest::Root;
 use rusqlite::Connection;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// After so many looks at a busy record the last check holds the writer's lock, so that it ends.
+const LOOKS_MAX: u32 = 3;
+/// Blobs that are remembered in one transaction: some 10 ms, between which other writers get their turn.
+const REMEMBERED_AT_ONCE: usize = 1000;
+
+/// A registration that held when it was looked at.
+struct Checked {
+    trust: TrustSet,
+    members: Vec<BlobMember>,
+    /// The release as it will be told; `None` when the very same one was registered before.
+    new: Option<log::Entry>,
+    /// The newest change that the look at audiences saw.
+    seen: u64,
+}
+
+/// What to do when audiences may have changed since the check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum IfChanged {
+    LookAgain,
+    CheckLocked,
+}
 
 /// Whether an answer lists a release's blobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,38 +54,30 @@ pub(crate) enum Members {
 
 /// Registers a release whose blobs were all uploaded before.
 ///
-/// Everything is checked under the writer's lock: the publisher cannot be rotated, nor a blob be
-/// removed, between a check and the commit. The same registration again changes nothing, except
-/// that it may bring a newer delegation.
+/// A large release takes long to check, so that is done beside other changes and only the commit
+/// holds the writer's lock. In it the publisher is held against the pinned one again; a blob that was
+/// removed meanwhile is refused by the database; and if anything changed that decides who may read
+/// what, the release is checked once more. The same registration again changes nothing, except that
+/// it may bring a newer delegation.
 pub(crate) fn register(
     node: &Node,
     product: &ProductId,
     request: &RegisterRelease,
 ) -> Result<(Release, Made), CallError> {
     let manifest = read_manifest(node, request.manifest)?;
-    node.record.write(node.now(), |batch| {
-        let row = find(batch.connection(), product)?;
-        let pinned = publisher_in_force(batch.connection(), &row)?;
-        let trust = check_publisher(&request.publisher, pinned.as_ref())?;
-        let verified = check_manifest(product, request, &manifest, &trust)?;
-        let members = check_members(verified.root(), request.manifest, &request.members)?;
-        let sizes = stored_sizes(node, verified.root(), &members)?;
-        if pinned.is_none() {
-            products::pin(batch.connection(), product, &trust.to_string())?;
+    let mut looks = 1;
+    loop {
+        let checked = check(node, product, request, &manifest)?;
+        if checked.new.is_some() {
+            remember(node, &checked.members)?;
         }
-        let known = releases::get(batch.connection(), product, &request.platform, &request.version)?;
-        let done = match known {
-            Some(known) => (same_again(batch.connection(), known, request.manifest, &members)?, Made::Before),
-            None => {
-                check_audiences(batch.connection(), product, &members)?;
-                let release = describe(verified.root(), request.manifest, manifest.len() as u64, batch);
-                insert(batch, &release, members, &sizes)?;
-                (release, Made::New)
-            }
-        };
-        adopt_delegation(node, batch, &row, &trust, &request.delegation)?;
-        Ok(done)
-    })
+        let if_changed = if looks < LOOKS_MAX { IfChanged::LookAgain } else { IfChanged::CheckLocked };
+        let commit = |batch: &mut Batch<'_>| commit(node, batch, product, request, checked, if_changed);
+        if let Some(done) = node.record.write(node.now(), commit)? {
+            return Ok(done);
+        }
+        looks += 1;
+    }
 }
 
 /// One release.
@@ -128,6 +143,7 @@ pub(crate) fn find_release(
 }
 
 /// Puts the delegation in force if it is a newer one, and tells every offer that now travels with it.
+/// An empty one leaves the one in force, which must then let this node sign.
 pub(crate) fn adopt_delegation(
     node: &Node,
     batch: &mut Batch<'_>,
@@ -136,8 +152,14 @@ pub(crate) fn adopt_delegation(
     envelope: &[u8],
 ) -> Result<(), CallError> {
     let product = &row.product.id;
-    let found = check_delegation(trust, envelope, product, node.keys.channel.public(), batch.now())?;
+    let channel_key = node.keys.channel.public();
     let in_force = row.delegation.as_deref();
+    let envelope = match in_force {
+        Some(in_force) if envelope.is_empty() => in_force,
+        None if envelope.is_empty() => return Err(DelegationError::Missing(channel_key).into()),
+        _ => envelope,
+    };
+    let found = check_delegation(trust, envelope, product, channel_key, batch.now())?;
     if let Some(in_force) = in_force {
         check_follows(InForce { sequence: row.delegation_sequence, envelope: in_force }, &found, envelope)?;
     }
@@ -146,6 +168,86 @@ pub(crate) fn adopt_delegation(
     }
     products::delegate(batch.connection(), product, found.sequence, envelope)?;
     channels::refresh(node, batch, product, &found)
+}
+
+/// Everything about a registration that takes long; the record is only read.
+fn check(node: &Node, product: &ProductId, request: &RegisterRelease, manifest: &[u8]) -> Result<Checked, CallError> {
+    let pinned = node.record.read(|connection| publisher_in_force(connection, &find(connection, product)?))?;
+    let trust = check_publisher(&request.publisher, pinned.as_ref())?;
+    let verified = check_manifest(product, request, manifest, &trust)?;
+    let members = check_members(verified.root(), request.manifest, &request.members)?;
+    let (is_known, seen) = node.record.read(|connection| {
+        let seen = log::newest(connection)?;
+        let known = releases::get(connection, product, &request.platform, &request.version)?;
+        match known {
+            Some(known) => drop(same_again(connection, known, request.manifest, &members)?),
+            None => {
+                check_audiences(connection, product, &members)?;
+                return Ok::<_, CallError>((false, seen));
+            }
+        }
+        Ok((true, seen))
+    })?;
+    check_stored(node, verified.root(), &members)?;
+    let told = || {
+        let release = describe(verified.root(), request.manifest, manifest.len() as u64, node);
+        log::Entry::new(CatalogChange::Release { release, members: members.clone() })
+    };
+    let new = if is_known { None } else { Some(told()?) };
+    Ok(Checked { trust, members, new, seen })
+}
+
+/// Notes the blobs that the record does not know yet, some at a time.
+fn remember(node: &Node, members: &[BlobMember]) -> Result<(), CallError> {
+    let blobs = members.iter().map(|member| member.blob);
+    let unknown = node.record.read(|connection| Ok::<_, CallError>(blobs::unknown(connection, blobs)?))?;
+    for some in unknown.chunks(REMEMBERED_AT_ONCE) {
+        node.record.write(node.now(), |batch| {
+            for blob in some {
+                // Looked up again, because a removal may have come before this transaction.
+                blobs::add(batch.connection(), *blob, node.stored_size(*blob)?, batch.now())?;
+            }
+            Ok::<_, CallError>(())
+        })?;
+    }
+    Ok(())
+}
+
+/// The one transaction of a registration; `None` when it has to be checked again.
+fn commit(
+    node: &Node,
+    batch: &mut Batch<'_>,
+    product: &ProductId,
+    request: &RegisterRelease,
+    checked: Checked,
+    if_changed: IfChanged,
+) -> Result<Option<(Release, Made)>, CallError> {
+    let Checked { trust, members, new, seen } = checked;
+    let row = find(batch.connection(), product)?;
+    let pinned = publisher_in_force(batch.connection(), &row)?;
+    check_publisher(&request.publisher, pinned.as_ref())?;
+    let known = releases::get(batch.connection(), product, &request.platform, &request.version)?;
+    let done = match (known, new) {
+        // What is registered never changes, but for its state.
+        (Some(known), None) => (known.release, Made::Before),
+        (Some(known), Some(_)) => (same_again(batch.connection(), known, request.manifest, &members)?, Made::Before),
+        // A release never goes away; the next look will say so if one did.
+        (None, None) => return Ok(None),
+        (None, Some(new)) => {
+            if log::changed_since(batch.connection(), seen)? {
+                if if_changed == IfChanged::LookAgain {
+                    return Ok(None);
+                }
+                check_audiences(batch.connection(), product, &members)?;
+            }
+            (insert(batch, new)?, Made::New)
+        }
+    };
+    if pinned.is_none() {
+        products::pin(batch.connection(), product, &trust.to_string())?;
+    }
+    adopt_delegation(node, batch, &row, &trust, &request.delegation)?;
+    Ok(Some(done))
 }
 
 fn read_manifest(node: &Node, blob: BlobId) -> Result<Bytes, CallError> {
@@ -157,7 +259,7 @@ fn read_manifest(node: &Node, blob: BlobId) -> Result<Bytes, CallError> {
 }
 
 /// Checks that every blob of the release is stored, and every part with the signed length.
-fn stored_sizes(node: &Node, root: &Root, members: &[BlobMember]) -> Result<BTreeMap<BlobId, BlobSize>, CallError> {
+fn check_stored(node: &Node, root: &Root, members: &[BlobMember]) -> Result<(), CallError> {
     let mut sizes = BTreeMap::new();
     for member in members {
         let size = node.stored_size(member.blob)?;
@@ -170,7 +272,7 @@ fn stored_sizes(node: &Node, root: &Root, members: &[BlobMember]) -> Result<BTre
             return Err(CallError::PartSize { blob: part.blob, stored, signed });
         }
     }
-    Ok(sizes)
+    Ok(())
 }
 
 fn same_again(
@@ -192,11 +294,16 @@ fn same_again(
 
 /// Refuses a release that would let more people read a blob than were owed it.
 fn check_audiences(connection: &Connection, product: &ProductId, members: &[BlobMember]) -> Result<(), CallError> {
+    let mut by_group: BTreeMap<&AccessGroup, Vec<BlobId>> = BTreeMap::new();
     for member in members {
+        by_group.entry(&member.group).or_default().push(member.blob);
+    }
+    let mut doubtful = BTreeSet::new();
+    for (group, blobs) in by_group {
+        doubtful.extend(releases::used_otherwise(connection, product, group, &blobs)?);
+    }
+    for member in members.iter().filter(|member| doubtful.contains(&member.blob)) {
         let uses = releases::uses_of(connection, member.blob)?;
-        if uses.is_empty() {
-            continue;
-        }
         let loose = blobs::loose_state(connection, member.blob)?;
         let wanted = Audience { product, group: &member.group };
         if let Some(BlobUseRow { known, version }) = forbidding_use(loose, &uses, wanted) {
@@ -207,7 +314,7 @@ fn check_audiences(connection: &Connection, product: &ProductId, members: &[Blob
     Ok(())
 }
 
-fn describe(root: &Root, manifest: BlobId, manifest_bytes: u64, batch: &Batch<'_>) -> Release {
+fn describe(root: &Root, manifest: BlobId, manifest_bytes: u64, node: &Node) -> Release {
     Release {
         product: root.product.clone(),
         platform: root.platform.clone(),
@@ -216,21 +323,18 @@ fn describe(root: &Root, manifest: BlobId, manifest_bytes: u64, batch: &Batch<'_
         manifest_bytes,
         content_bytes: root.content_bytes(),
         entry_count: root.entry_count(),
-        registered: batch.now(),
+        registered: node.now(),
         state: ReleaseState::Live,
     }
 }
 
-fn insert(
-    batch: &mut Batch<'_>,
-    release: &Release,
-    members: Vec<BlobMember>,
-    sizes: &BTreeMap<BlobId, BlobSize>,
-) -> Result<(), CallError> {
-    for (blob, size) in sizes {
-        blobs::add(batch.connection(), *blob, *size, batch.now())?;
-    }
-    releases::insert(batch.connection(), release, &members)?;
-    batch.tell(CatalogChange::Release { release: release.clone(), members })?;
-    Ok(())
+fn insert(batch: &mut Batch<'_>, new: log::Entry) -> Result<Release, CallError> {
+    let CatalogChange::Release { release, members } = new.change() else { unreachable!("made of a release") };
+    releases::insert(batch.connection(), release, members).map_err(|error| match error {
+        RecordError::NoBlob(blob) => CallError::NoBlob(blob),
+        other => other.into(),
+    })?;
+    let release = release.clone();
+    batch.tell_entry(new)?;
+    Ok(release)
 }

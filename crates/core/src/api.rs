@@ -13,8 +13,27 @@ use serde::{Deserialize, Serialize};
 /// `GET /v1/products/{p}/channels/{c}`: the offer, flattened.
 pub type ChannelAnswer = Offer;
 
-/// `GET /v1/products/{p}/releases/{version}`.
-pub type ReleaseAnswer = Release;
+/// `GET /v1/products/{p}/releases/{version}`: the release, its fields beside `rotations`.
+///
+/// A client follows the rotations from the keys it was given, as it does with a channel's offer, and
+/// checks the manifest with the keys that result. A document without them reads as having none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseAnswer {
+    /// The release.
+    #[serde(flatten)]
+    pub release: Release,
+    /// Signed key rotations of the product, oldest first (encoded envelopes).
+    #[serde(default, with = "base64_list", skip_serializing_if = "Vec::is_empty")]
+    pub rotations: Vec<Vec<u8>>,
+}
+
+/// The fields of the release, as they read in the document.
+impl std::ops::Deref for ReleaseAnswer {
+    type Target = Release;
+    fn deref(&self) -> &Release {
+        &self.release
+    }
+}
 
 /// `GET /v1/catalog`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,8 +115,9 @@ pub struct RegisterRelease {
     pub members: Vec<BlobMember>,
     /// The publisher's public keys with threshold, as `TrustSet` text: pinned by the first release.
     pub publisher: String,
-    /// The publisher's delegation to this node's channel key (an encoded envelope).
-    #[serde(with = "base64_bytes")]
+    /// The publisher's delegation to this node's channel key (an encoded envelope); empty leaves the
+    /// one in force, which must then let this node sign.
+    #[serde(default, with = "base64_bytes", skip_serializing_if = "Vec::is_empty")]
     pub delegation: Vec<u8>,
 }
 
@@ -120,6 +140,9 @@ pub struct SigningAnswer {
     pub delegation_sequence: u64,
     /// Keys in that delegation, as `TrustSet` text; empty when none.
     pub delegated: String,
+    /// When that delegation ends; absent when it does not, or there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delegation_expires: Option<UnixSeconds>,
     /// The publisher pinned by the first release, as `TrustSet` text; empty when none.
     pub publisher: String,
 }
@@ -235,5 +258,53 @@ pub mod base64_list {
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Vec<u8>>, D::Error> {
         let texts = Vec::<String>::deserialize(deserializer)?;
         texts.iter().map(|text| STANDARD.decode(text).map_err(serde::de::Error::custom)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::ReleaseState;
+
+    fn release() -> Release {
+        Release {
+            product: ProductId::new("game").expect("name"),
+            platform: Platform::any(),
+            version: Version::new("1").expect("name"),
+            manifest: BlobId::of(b"m"),
+            manifest_bytes: 1,
+            content_bytes: 2,
+            entry_count: 3,
+            registered: UnixSeconds(4),
+            state: ReleaseState::Live,
+        }
+    }
+
+    #[test]
+    fn a_release_answer_reads_with_and_without_rotations() {
+        let plain = serde_json::to_string(&release()).expect("json");
+        let answer: ReleaseAnswer = serde_json::from_str(&plain).expect("a document of an earlier edge");
+        assert_eq!((answer.manifest, answer.rotations.len()), (release().manifest, 0));
+        assert_eq!(serde_json::to_string(&answer).expect("json"), plain);
+        let rotated = ReleaseAnswer { release: release(), rotations: vec![b"abc".to_vec()] };
+        let text = serde_json::to_string(&rotated).expect("json");
+        assert!(text.contains(r#""rotations":["YWJj"]"#), "{text}");
+        assert_eq!(serde_json::from_str::<ReleaseAnswer>(&text).expect("reads"), rotated);
+        assert_eq!(serde_json::from_str::<Release>(&text).expect("reads for an earlier client"), release());
+    }
+
+    #[test]
+    fn a_registration_may_leave_the_delegation_in_force() {
+        let registration = RegisterRelease {
+            version: release().version,
+            platform: Platform::any(),
+            manifest: release().manifest,
+            members: Vec::new(),
+            publisher: String::new(),
+            delegation: Vec::new(),
+        };
+        let text = serde_json::to_string(&registration).expect("json");
+        assert!(!text.contains("delegation"), "{text}");
+        assert_eq!(serde_json::from_str::<RegisterRelease>(&text).expect("reads"), registration);
     }
 }

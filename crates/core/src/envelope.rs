@@ -15,7 +15,7 @@
 //! length as 8 bytes and the payload, so that a head can never pass for a delegation. How many
 //! signatures are enough is not in the envelope: that is the trust set's to say, never the sender's.
 
-use crate::keys::{KeyId, TrustSet};
+use crate::keys::{KeyId, PublicKey, TrustSet};
 use crate::limits::{ENVELOPE_BYTES_MAX, SIGNATURES_MAX};
 
 const MAGIC: &[u8; 4] = b"PSE1";
@@ -202,18 +202,24 @@ impl Envelope {
         if self.purpose != expected {
             return Err(SignatureError::Purpose { expected, found: self.purpose });
         }
-        let input = signing_input(self.purpose, &self.payload);
-        let mut good: Vec<KeyId> = Vec::new();
-        for (id, signature) in &self.signatures {
-            let Some(key) = trust.find(*id) else { continue };
-            if !good.contains(id) && key.verifies(&input, signature) {
-                good.push(*id);
-            }
-        }
-        if good.len() < trust.threshold() {
-            return Err(SignatureError::Threshold { good: good.len(), needed: trust.threshold() });
+        let good = self.good_signers(trust).len();
+        if good < trust.threshold() {
+            return Err(SignatureError::Threshold { good, needed: trust.threshold() });
         }
         Ok(VerifiedPayload { purpose: self.purpose, payload: &self.payload })
+    }
+    /// The keys of a set that signed this payload for the purpose it states, each once.
+    #[must_use]
+    pub fn good_signers(&self, trust: &TrustSet) -> Vec<PublicKey> {
+        let input = signing_input(self.purpose, &self.payload);
+        let mut good: Vec<PublicKey> = Vec::new();
+        for (id, signature) in &self.signatures {
+            let Some(key) = trust.find(*id) else { continue };
+            if !good.contains(key) && key.verifies(&input, signature) {
+                good.push(*key);
+            }
+        }
+        good
     }
 }
 

@@ -23,6 +23,9 @@ use prost::Message;
 /// The root format that this version writes and reads.
 pub const FORMAT: u32 = 1;
 
+/// Longest stretch of a feature's name that a refusal repeats, in characters.
+const FEATURE_CHARS_SHOWN: usize = 64;
+
 /// Chunking algorithm numbers, frozen.
 pub const CHUNKER_FASTCDC_2020: u32 = 1;
 
@@ -330,7 +333,7 @@ impl Root {
             return Err(ManifestError::Format(wire.format));
         }
         if let Some(feature) = wire.requires.into_iter().next() {
-            return Err(ManifestError::Requires(feature));
+            return Err(ManifestError::Requires(feature.chars().take(FEATURE_CHARS_SHOWN).collect()));
         }
         limit("component count", wire.components.len() as u64, limits::COMPONENTS_MAX as u64)?;
         let root = Self {
@@ -558,6 +561,8 @@ mod tests {
         let mut wire = RootWire::decode(root().encode().as_slice()).expect("own encoding");
         wire.requires.push("preload-aead-1".to_owned());
         assert!(matches!(Root::decode(&wire.encode_to_vec()), Err(ManifestError::Requires(_))));
+        wire.requires[0] = "x".repeat(1_000_000);
+        assert_eq!(Root::decode(&wire.encode_to_vec()), Err(ManifestError::Requires("x".repeat(64))));
         wire.format = 2;
         assert_eq!(Root::decode(&wire.encode_to_vec()), Err(ManifestError::Format(2)));
     }

@@ -59,8 +59,9 @@ impl InstallPath {
     pub fn ancestors(&self) -> impl Iterator<Item = &str> {
         self.0.match_indices('/').map(|(at, _)| &self.0[..at])
     }
-    /// What two names share exactly when a case-insensitive, normalising disk takes them for one:
-    /// the text in NFC, lowercased, in NFC again.
+    /// What two names share whenever a case-insensitive, normalising disk takes them for one: the text in NFC,
+    /// folded, in NFC again. Folded is lowercased, uppercased and lowercased: only together do they make one of
+    /// sigma and final sigma, of sharp s, its capital and ss, and of long s and s, which NTFS or APFS do.
     #[must_use]
     pub fn collision_key(&self) -> String {
         collision_key(&self.0)
@@ -70,7 +71,7 @@ impl InstallPath {
 /// See [`InstallPath::collision_key`]; usable for directory prefixes too.
 #[must_use]
 pub fn collision_key(text: &str) -> String {
-    text.nfc().flat_map(char::to_lowercase).nfc().collect()
+    text.nfc().flat_map(char::to_lowercase).flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfc().collect()
 }
 
 /// Why Windows could not store a path that Unix can; `None` when it can.
@@ -200,8 +201,18 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
+    fn names_that_some_disk_takes_for_one_share_a_key() {
+        for (one, other) in [("ΟΔΟΣ", "οδος"), ("οδοσ", "οδος"), ("straße", "STRASSE"), ("ẞ", "ß"), ("ſ", "s")]
+        {
+            assert_eq!(collision_key(one), collision_key(other), "{one} and {other}");
+        }
+        assert_ne!(collision_key("data"), collision_key("date"));
+    }
+
+    #[test]
     fn paths_that_escape_are_refused_each_for_its_reason() {
-        let cases: [(&str, fn(&PathError) -> bool); 14] = [
+        type Case = (&'static str, fn(&PathError) -> bool);
+        let cases: [Case; 14] = [
             ("", |e| matches!(e, PathError::Empty)),
             ("/etc/passwd", |e| matches!(e, PathError::Absolute(_))),
             ("C:evil", |e| matches!(e, PathError::Absolute(_))),

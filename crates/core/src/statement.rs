@@ -1,7 +1,30 @@
 //! Signed statements other than manifests: delegations, channel heads, key rotations.
 //!
-//! Owns their protobuf layout (field numbers are frozen; unknown fields are ignored, so that later
-//! versions may add some) and the checks that turn a payload into typed values.
+//! Owns their protobuf layout and the checks that turn a payload into typed values. Field numbers
+//! are frozen; times are Unix seconds; a set of keys is `keys` (1, 32 bytes each) and `threshold`
+//! (2); a pointer is `version` (1), `manifest` (2, a hash) and `manifest_bytes` (3):
+//!
+//! | field | head | delegation | rotation |
+//! |---|---|---|---|
+//! | 1 | product | product | successor, a set of keys |
+//! | 2 | platform | keys, a set of keys | issued |
+//! | 3 | channel | sequence | *requires* |
+//! | 4 | sequence | issued | |
+//! | 5 | issued | expires, 0 for never | |
+//! | 6 | expires | *requires* | |
+//! | 7 | target, a pointer | | |
+//! | 8 | fallback, a pointer, may be absent | | |
+//! | 9 | *requires* | | |
+//!
+//! A later version may add to a statement in two ways. What a reader may miss without harm becomes
+//! a new field, which older readers ignore. What *restricts* a statement (a delegation for some
+//! channels only, a head for some regions only) is named in `requires` besides, a list of feature
+//! names: a reader refuses a statement that names a feature it does not know, because ignoring the
+//! restriction would read it as full authority. No feature is defined yet, so the list is empty in
+//! all that is written and every name in it is refused.
+//!
+//! Sequences are at most [`SEQUENCE_MAX`], so that the next number always exists and every JSON
+//! and SQL reader sees it exactly.
 
 use crate::blob::BlobId;
 use crate::id::{ChannelName, NameError, Platform, ProductId, Version};
@@ -9,6 +32,12 @@ use crate::keys::{KeyError, PublicKey, TrustSet};
 use crate::limits::STATEMENT_BYTES_MAX;
 use crate::time::UnixSeconds;
 use prost::Message;
+
+/// Highest sequence of a head or delegation: 2⁵³ − 1, the largest number that readers of JSON which
+/// count in doubles see exactly. One head a second reaches it in 285 million years.
+pub const SEQUENCE_MAX: u64 = (1 << 53) - 1;
+/// Longest stretch of a feature's name that a refusal repeats, in characters.
+const FEATURE_CHARS_SHOWN: usize = 64;
 
 /// Why a payload is not the statement it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +60,12 @@ pub enum StatementError {
     /// A field that must be there is not.
     #[error("the statement lacks its {0}")]
     Missing(&'static str),
+    /// A feature this version does not have: the statement may mean less than it seems to.
+    #[error("the statement requires {0:?}, which is not known here: update this program")]
+    Requires(String),
+    /// A sequence above [`SEQUENCE_MAX`].
+    #[error("the statement's sequence {0} is above the limit of {max}", max = SEQUENCE_MAX)]
+    Sequence(u64),
     /// Issued after it expires.
     #[error("the statement expires before it was issued")]
     Times,
@@ -56,7 +91,7 @@ pub struct Head {
     pub platform: Platform,
     /// The channel.
     pub channel: ChannelName,
-    /// Rises with every head of this product, platform and channel.
+    /// Rises with every head of this product, platform and channel; at most [`SEQUENCE_MAX`].
     pub sequence: u64,
     /// When it was signed.
     pub issued: UnixSeconds,
@@ -75,7 +110,7 @@ pub struct Delegation {
     pub product: ProductId,
     /// Keys and how many of them must sign a head.
     pub keys: TrustSet,
-    /// Rises with every delegation of this product; a client refuses an older one.
+    /// Rises with every delegation of this product, at most [`SEQUENCE_MAX`]; a client refuses an older one.
     pub sequence: u64,
     /// When it was signed.
     pub issued: UnixSeconds,
@@ -120,6 +155,8 @@ struct HeadWire {
     target: Option<PointerWire>,
     #[prost(message, optional, tag = "8")]
     fallback: Option<PointerWire>,
+    #[prost(string, repeated, tag = "9")]
+    requires: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -143,6 +180,8 @@ struct DelegationWire {
     /// Zero means until replaced.
     #[prost(uint64, tag = "5")]
     expires: u64,
+    #[prost(string, repeated, tag = "6")]
+    requires: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -151,6 +190,8 @@ struct RotationWire {
     successor: Option<KeySetWire>,
     #[prost(uint64, tag = "2")]
     issued: u64,
+    #[prost(string, repeated, tag = "3")]
+    requires: Vec<String>,
 }
 
 impl Pointer {
@@ -183,6 +224,7 @@ impl Head {
             expires: self.expires.0,
             target: Some(self.target.to_wire()),
             fallback: self.fallback.as_ref().map(Pointer::to_wire),
+            requires: Vec::new(),
         }
         .encode_to_vec()
     }
@@ -192,6 +234,8 @@ impl Head {
     /// [`StatementError`].
     pub fn decode(payload: &[u8]) -> Result<Self, StatementError> {
         let wire: HeadWire = decode(payload)?;
+        check_features(&wire.requires)?;
+        check_sequence(wire.sequence)?;
         if wire.expires <= wire.issued {
             return Err(StatementError::Times);
         }
@@ -218,6 +262,7 @@ impl Delegation {
             sequence: self.sequence,
             issued: self.issued.0,
             expires: self.expires.map_or(0, |at| at.0),
+            requires: Vec::new(),
         }
         .encode_to_vec()
     }
@@ -227,6 +272,8 @@ impl Delegation {
     /// [`StatementError`].
     pub fn decode(payload: &[u8]) -> Result<Self, StatementError> {
         let wire: DelegationWire = decode(payload)?;
+        check_features(&wire.requires)?;
+        check_sequence(wire.sequence)?;
         if wire.expires != 0 && wire.expires <= wire.issued {
             return Err(StatementError::Times);
         }
@@ -244,7 +291,8 @@ impl Rotation {
     /// The payload to sign, with a threshold of the old set and a threshold of the new one.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        RotationWire { successor: Some(keys_to_wire(&self.successor)), issued: self.issued.0 }.encode_to_vec()
+        let successor = Some(keys_to_wire(&self.successor));
+        RotationWire { successor, issued: self.issued.0, requires: Vec::new() }.encode_to_vec()
     }
     /// Reads a payload; says nothing about who signed it.
     ///
@@ -252,6 +300,7 @@ impl Rotation {
     /// [`StatementError`].
     pub fn decode(payload: &[u8]) -> Result<Self, StatementError> {
         let wire: RotationWire = decode(payload)?;
+        check_features(&wire.requires)?;
         Ok(Self { successor: keys_from_wire(wire.successor.as_ref())?, issued: UnixSeconds(wire.issued) })
     }
 }
@@ -261,6 +310,16 @@ fn decode<M: Message + Default>(payload: &[u8]) -> Result<M, StatementError> {
         return Err(StatementError::TooLarge(payload.len()));
     }
     M::decode(payload).map_err(|_| StatementError::Malformed)
+}
+
+/// Refuses what this version would misread. The list is as bounded as the statement around it.
+fn check_features(requires: &[String]) -> Result<(), StatementError> {
+    let Some(feature) = requires.first() else { return Ok(()) };
+    Err(StatementError::Requires(feature.chars().take(FEATURE_CHARS_SHOWN).collect()))
+}
+
+const fn check_sequence(sequence: u64) -> Result<(), StatementError> {
+    if sequence > SEQUENCE_MAX { Err(StatementError::Sequence(sequence)) } else { Ok(()) }
 }
 
 fn keys_to_wire(set: &TrustSet) -> KeySetWire {
@@ -329,6 +388,68 @@ mod tests {
             Head::decode(&vec![0; STATEMENT_BYTES_MAX + 1]),
             Err(StatementError::TooLarge(STATEMENT_BYTES_MAX + 1))
         );
+    }
+
+    fn statements() -> [Vec<u8>; 3] {
+        let keys = TrustSet::single(SecretKey::from_seed(&[1; 32]).public());
+        let (product, issued) = (ProductId::new("game").expect("name"), UnixSeconds(5));
+        let delegation = Delegation { product, keys: keys.clone(), sequence: 1, issued, expires: Some(UnixSeconds(9)) };
+        [sample_head().encode(), delegation.encode(), Rotation { successor: keys, issued }.encode()]
+    }
+
+    #[test]
+    fn the_layout_is_frozen() {
+        let hashes = statements().map(|payload| blake3::hash(&payload).to_hex().to_string());
+        assert_eq!(hashes, VECTORS);
+        // The head once more, byte by byte but for the hash in its pointer.
+        let head = sample_head().encode();
+        assert_eq!(&head[..27], b"\x0a\x04game\x12\x03any\x1a\x06stable\x20\x07\x28\xe8\x07\x30\xd0\x0f");
+        assert_eq!(&head[27..36], b"\x3a\x29\x0a\x031.0\x12\x20");
+        assert_eq!(&head[68..], b"\x18\x05");
+    }
+
+    /// BLAKE3 of a head, a delegation and a rotation as encoded since the first version.
+    const VECTORS: [&str; 3] = [
+        "a15634575ce855948fd075ea2f6aad32e2dc2da57eb1c106a6a3e95a59fac988",
+        "cc4d4aacac5439c443847a7356815ba4e6894e42ebecf085d8ca7d783a050489",
+        "4c55eff77e5dcc04471fda2327c0027a24f7444e5281750c98830c38e829d289",
+    ];
+
+    /// A client of today must not read a delegation of tomorrow, which may be for one channel only,
+    /// as a delegation for all.
+    #[test]
+    fn a_statement_with_an_unknown_requirement_is_refused_by_name() {
+        type Decode = fn(&[u8]) -> Result<(), StatementError>;
+        let decoders: [(u8, Decode); 3] = [
+            (9, |payload| Head::decode(payload).map(drop)),
+            (6, |payload| Delegation::decode(payload).map(drop)),
+            (3, |payload| Rotation::decode(payload).map(drop)),
+        ];
+        for (payload, (tag, decode)) in statements().into_iter().zip(decoders) {
+            assert_eq!(decode(&payload), Ok(()));
+            let with = |feature: &str| {
+                let length = u8::try_from(feature.len()).expect("short");
+                [payload.as_slice(), &[tag << 3 | 2, length], feature.as_bytes()].concat()
+            };
+            assert_eq!(decode(&with("channels-1")), Err(StatementError::Requires("channels-1".to_owned())));
+            assert_eq!(decode(&with("")), Err(StatementError::Requires(String::new())), "a nameless one too");
+            assert_eq!(decode(&with(&"x".repeat(100))), Err(StatementError::Requires("x".repeat(64))));
+            let text = decode(&with("channels-1")).expect_err("unknown").to_string();
+            assert!(text.contains("channels-1") && text.contains("update"), "{text}");
+            // A field that restricts nothing is ignored.
+            assert_eq!(decode(&[payload.as_slice(), &[15 << 3, 1]].concat()), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_sequence_leaves_room_for_the_next() {
+        let mut head = sample_head();
+        head.sequence = SEQUENCE_MAX;
+        assert!(Head::decode(&head.encode()).is_ok());
+        for beyond in [SEQUENCE_MAX + 1, u64::MAX] {
+            head.sequence = beyond;
+            assert_eq!(Head::decode(&head.encode()), Err(StatementError::Sequence(beyond)));
+        }
     }
 
     proptest! {

@@ -2,10 +2,29 @@
 //!
 //! Pure: what the client remembers and what time it is are arguments. Nothing here says that a
 //! release is good; that is the signed manifest's part (`manifest`).
+//!
+//! # What is remembered, and when it is forgotten
+//!
+//! A client remembers the highest head of each channel ([`Memory`]) and refuses one with a lower
+//! sequence (rollback) or another one with the same. That alone would make a stolen channel key
+//! incurable: a head that the thief signs with the highest sequence would block every later one. So
+//! the memory of a head is void once the publisher took back the keys that signed it: when a
+//! delegation of a *higher sequence* than the one it was believed under leaves fewer of its signers
+//! than its threshold. What then protects the client:
+//!
+//! * *Against rollback by delegation*: delegation sequences are never forgotten, so the stolen key
+//!   cannot come back with the delegation that named it. A publisher must not delegate to it again.
+//! * *Against rollback by head*: what a remaining key signed long ago would pass for news, because
+//!   its sequence is held against nothing. So while the memory is void, a head must have been issued
+//!   after the delegation that voided it ([`follows_revocation`], with a day for clocks that differ).
+//!   A node signs its heads anew when it gets such a delegation.
+//! * *Against freeze*: expiry of heads is checked as ever. A client that is shown only the old
+//!   delegation goes on believing the stolen key, until the old delegation expires, if it does, or
+//!   any edge shows it the new one. It still installs nothing that the publisher did not sign.
 
 use crate::envelope::{Envelope, EnvelopeError, Purpose, SignatureError};
 use crate::id::{ChannelName, Platform, ProductId};
-use crate::keys::TrustSet;
+use crate::keys::{PublicKey, TrustSet};
 use crate::statement::{Delegation, Head, Pointer, Rotation, StatementError};
 use crate::time::UnixSeconds;
 
@@ -20,8 +39,8 @@ pub enum TrustError {
         /// What is wrong with it.
         source: EnvelopeError,
     },
-    /// Signed, but the content is not what it should be.
-    #[error("the {what} is malformed")]
+    /// Signed, but the content is not what it should be, or more than this version knows.
+    #[error("the {what} cannot be read")]
     Statement {
         /// Which one.
         what: &'static str,
@@ -74,6 +93,14 @@ pub enum TrustError {
     /// Two different heads with one number.
     #[error("two different channel heads carry sequence {0}")]
     Equivocation(u64),
+    /// Somebody replays a head from before the keys of the last one were taken back.
+    #[error("the channel head was issued at {issued} (Unix seconds), before the publisher took back the key of the last one at {revoked}", issued = issued.0, revoked = revoked.0)]
+    BeforeRevocation {
+        /// When the head was signed.
+        issued: UnixSeconds,
+        /// When the delegation was.
+        revoked: UnixSeconds,
+    },
     /// Somebody replays an old delegation.
     #[error("the delegation has sequence {found}, older than {seen} seen before")]
     OlderDelegation {
@@ -131,6 +158,31 @@ pub struct Memory {
     pub head_hash: Option<crate::blob::BlobId>,
     /// Highest delegation sequence accepted.
     pub delegation_sequence: u64,
+    /// The delegated keys that signed that head; empty when it was remembered by a version that did
+    /// not note them, and then that head is never forgotten.
+    #[serde(default)]
+    pub head_signers: Vec<PublicKey>,
+    /// Sequence of the delegation that the head was believed under.
+    #[serde(default)]
+    pub head_delegation: u64,
+}
+
+impl Memory {
+    /// Whether a delegation takes back the keys of the remembered head, so that it counts no more.
+    #[must_use]
+    pub fn is_voided_by(&self, delegation: &Delegation) -> bool {
+        let left = self.head_signers.iter().filter(|key| delegation.keys.keys().contains(key)).count();
+        !self.head_signers.is_empty()
+            && delegation.sequence > self.head_delegation
+            && left < delegation.keys.threshold()
+    }
+}
+
+/// Whether a head of this date is from after a delegation of that date, clocks being up to
+/// [`CLOCK_SKEW_SECONDS`] apart.
+#[must_use]
+pub const fn follows_revocation(head_issued: UnixSeconds, delegation_issued: UnixSeconds) -> bool {
+    head_issued.plus(CLOCK_SKEW_SECONDS).0 >= delegation_issued.0
 }
 
 /// A channel head whose whole chain was checked. Only [`verify_offer`] makes one.
@@ -199,8 +251,13 @@ pub fn verify_offer(
         Head::decode(payload.bytes()).map_err(|source| TrustError::Statement { what: "channel head", source })?;
     check_wanted(&head, wanted)?;
     check_fresh(&delegation, &head, head_hash, memory, now)?;
-    let memory =
-        Memory { head_sequence: head.sequence, head_hash: Some(head_hash), delegation_sequence: delegation.sequence };
+    let memory = Memory {
+        head_sequence: head.sequence,
+        head_hash: Some(head_hash),
+        delegation_sequence: delegation.sequence,
+        head_signers: envelope.good_signers(&delegation.keys),
+        head_delegation: delegation.sequence,
+    };
     Ok(VerifiedHead { head, memory })
 }
 
@@ -250,10 +307,13 @@ fn check_fresh(
     if delegation.sequence < memory.delegation_sequence {
         return Err(TrustError::OlderDelegation { seen: memory.delegation_sequence, found: delegation.sequence });
     }
-    if head.sequence < memory.head_sequence {
+    if memory.is_voided_by(delegation) {
+        if !follows_revocation(head.issued, delegation.issued) {
+            return Err(TrustError::BeforeRevocation { issued: head.issued, revoked: delegation.issued });
+        }
+    } else if head.sequence < memory.head_sequence {
         return Err(TrustError::OlderSequence { seen: memory.head_sequence, found: head.sequence });
-    }
-    if head.sequence == memory.head_sequence && memory.head_hash.is_some_and(|seen| seen != head_hash) {
+    } else if head.sequence == memory.head_sequence && memory.head_hash.is_some_and(|seen| seen != head_hash) {
         return Err(TrustError::Equivocation(head.sequence));
     }
     if let Some(expired) = delegation.expires.filter(|at| *at <= now) {
@@ -269,163 +329,4 @@ fn check_fresh(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::blob::BlobId;
-    use crate::id::Version;
-    use crate::sign::{SecretKey, seal};
-
-    const NOW: UnixSeconds = UnixSeconds(1_000_000);
-
-    struct World {
-        publisher: SecretKey,
-        channel: SecretKey,
-        delegation: Delegation,
-        head: Head,
-        wanted: Wanted,
-        memory: Memory,
-    }
-
-    fn world() -> World {
-        let publisher = SecretKey::from_seed(&[1; 32]);
-        let channel = SecretKey::from_seed(&[2; 32]);
-        let wanted = Wanted {
-            product: ProductId::new("game").expect("name"),
-            platform: Platform::any(),
-            channel: ChannelName::new("stable").expect("name"),
-        };
-        let delegation = Delegation {
-            product: wanted.product.clone(),
-            keys: TrustSet::single(channel.public()),
-            sequence: 3,
-            issued: UnixSeconds(900_000),
-            expires: None,
-        };
-        let head = Head {
-            product: wanted.product.clone(),
-            platform: wanted.platform.clone(),
-            channel: wanted.channel.clone(),
-            sequence: 10,
-            issued: UnixSeconds(999_000),
-            expires: UnixSeconds(1_100_000),
-            target: Pointer {
-                version: Version::new("2").expect("name"),
-                manifest: BlobId::of(b"m"),
-                manifest_bytes: 9,
-            },
-            fallback: None,
-        };
-        World { publisher, channel, delegation, head, wanted, memory: Memory::default() }
-    }
-
-    impl World {
-        fn verify(&self, now: UnixSeconds) -> Result<VerifiedHead, TrustError> {
-            let delegation = seal(Purpose::Delegation, self.delegation.encode(), &[&self.publisher]).encode();
-            let head = seal(Purpose::Head, self.head.encode(), &[&self.channel]).encode();
-            let trust = TrustSet::single(SecretKey::from_seed(&[1; 32]).public());
-            verify_offer(&trust, &delegation, &head, &self.wanted, &self.memory, now)
-        }
-    }
-
-    #[test]
-    fn a_good_chain_is_believed_and_remembered() {
-        let verified = world().verify(NOW).expect("a good chain");
-        assert_eq!(verified.memory().head_sequence, 10);
-        assert_eq!(verified.memory().delegation_sequence, 3);
-        assert_eq!(verified.target().version.as_str(), "2");
-    }
-
-    #[test]
-    fn each_attack_has_its_own_refusal() {
-        type Attack = (&'static str, fn(&mut World), fn(&TrustError) -> bool);
-        let attacks: [Attack; 12] = [
-            (
-                "wrong publisher key",
-                |w| w.publisher = SecretKey::from_seed(&[9; 32]),
-                |e| matches!(e, TrustError::Publisher(_)),
-            ),
-            (
-                "undelegated channel key",
-                |w| w.channel = SecretKey::from_seed(&[9; 32]),
-                |e| matches!(e, TrustError::Channel(_)),
-            ),
-            (
-                "delegation of another product",
-                |w| w.delegation.product = ProductId::new("other").expect("name"),
-                |e| matches!(e, TrustError::Product { what: "delegation", .. }),
-            ),
-            (
-                "head of another product",
-                |w| w.head.product = ProductId::new("other").expect("name"),
-                |e| matches!(e, TrustError::Product { what: "channel head", .. }),
-            ),
-            (
-                "head of another platform",
-                |w| w.head.platform = Platform::new("macos").expect("name"),
-                |e| matches!(e, TrustError::Platform { .. }),
-            ),
-            (
-                "head of another channel",
-                |w| w.head.channel = ChannelName::new("beta").expect("name"),
-                |e| matches!(e, TrustError::ChannelName { .. }),
-            ),
-            (
-                "replayed head",
-                |w| w.memory.head_sequence = 11,
-                |e| matches!(e, TrustError::OlderSequence { seen: 11, found: 10 }),
-            ),
-            (
-                "replayed delegation",
-                |w| w.memory.delegation_sequence = 4,
-                |e| matches!(e, TrustError::OlderDelegation { .. }),
-            ),
-            (
-                "two heads of one number",
-                |w| {
-                    w.memory =
-                        Memory { head_sequence: 10, head_hash: Some(BlobId::of(b"other")), delegation_sequence: 3 }
-                },
-                |e| matches!(e, TrustError::Equivocation(10)),
-            ),
-            (
-                "frozen head",
-                |w| w.head.expires = UnixSeconds(1_000_000),
-                |e| matches!(e, TrustError::HeadExpired { .. }),
-            ),
-            (
-                "ended delegation",
-                |w| w.delegation.expires = Some(UnixSeconds(950_000)),
-                |e| matches!(e, TrustError::DelegationExpired { .. }),
-            ),
-            (
-                "head from the future",
-                |w| {
-                    w.head.issued = UnixSeconds(1_090_000);
-                },
-                |e| matches!(e, TrustError::NotYetIssued { .. }),
-            ),
-        ];
-        for (name, spoil, expected) in attacks {
-            let mut world = world();
-            spoil(&mut world);
-            let refusal = world.verify(NOW).expect_err(name);
-            assert!(expected(&refusal), "{name}: {refusal:?}");
-        }
-    }
-
-    #[test]
-    fn rotation_needs_both_sets_and_is_followed_in_order() {
-        let keys: Vec<SecretKey> = (1..=3).map(|seed| SecretKey::from_seed(&[seed; 32])).collect();
-        let sets: Vec<TrustSet> = keys.iter().map(|key| TrustSet::single(key.public())).collect();
-        let step = |from: usize, to: usize| {
-            let rotation = Rotation { successor: sets[to].clone(), issued: NOW };
-            seal(Purpose::Rotation, rotation.encode(), &[&keys[from], &keys[to]]).encode()
-        };
-        let list = [step(0, 1), step(1, 2)];
-        assert_eq!(follow_rotations(&sets[0], &list), Ok(sets[2].clone()));
-        assert_eq!(follow_rotations(&sets[1], &list), Ok(sets[2].clone()));
-        let rotation = Rotation { successor: sets[2].clone(), issued: NOW };
-        let one_sided = seal(Purpose::Rotation, rotation.encode(), &[&keys[0]]).encode();
-        assert!(matches!(follow_rotations(&sets[0], &[one_sided]), Err(TrustError::Rotation(_))));
-    }
-}
+mod tests;

@@ -9,7 +9,7 @@ mod blobs;
 pub use answer::{Document, Found};
 
 use self::blobs::Blobs;
-use penstock_core::api::CatalogAnswer;
+use penstock_core::api::{CatalogAnswer, ReleaseAnswer};
 use penstock_core::blob::BlobId;
 use penstock_core::catalog::{AccessClass, CatalogChange, CatalogSink, Offer, Product, Release, ReleaseState};
 use penstock_core::entitle::{BlobFacts, BlobUse};
@@ -52,6 +52,8 @@ struct Shelfmark {
     product: Option<Product>,
     releases: BTreeMap<Version, BTreeMap<Platform, u32>>,
     offers: BTreeMap<ChannelName, BTreeMap<Platform, Arc<Told>>>,
+    /// The product's key rotations, as far as an offer told of them: the list only ever grows.
+    rotations: Vec<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -159,10 +161,10 @@ impl EdgeCatalog {
 
     /// Takes a release and says which number it has, and which number its blobs had before, if its manifest changed.
     fn set_release(&self, release: Release) -> (u32, Option<u32>) {
-        let document = Document::render(&release);
         let mut names = self.names_mut();
         let names = &mut *names;
         let mark = names.products.entry(release.product.clone()).or_default();
+        let document = render_release(&release, &mark.rotations);
         let platforms = mark.releases.entry(release.version.clone()).or_default();
         if let Some(&number) = platforms.get(&release.platform)
             && let Some(seat) = names.releases.get_mut(number as usize)
@@ -181,8 +183,18 @@ impl EdgeCatalog {
         let document = Document::render(offer);
         let told = Told { version: offer.version.clone(), platform: offer.platform.clone(), document };
         let mut names = self.names_mut();
+        let names = &mut *names;
         let mark = names.products.entry(offer.product.clone()).or_default();
         mark.offers.entry(offer.channel.clone()).or_default().insert(offer.platform.clone(), Arc::new(told));
+        if offer.rotations.len() > mark.rotations.len() {
+            mark.rotations.clone_from(&offer.rotations);
+            // Rare: once for each rotation of a publisher's keys.
+            for number in mark.releases.values().flat_map(BTreeMap::values) {
+                if let Some(seat) = names.releases.get_mut(*number as usize) {
+                    seat.document = render_release(&seat.release, &mark.rotations);
+                }
+            }
+        }
     }
 
     fn names(&self) -> RwLockReadGuard<'_, Names> {
@@ -196,6 +208,10 @@ impl EdgeCatalog {
     fn kept_listing(&self) -> MutexGuard<'_, Option<Document>> {
         self.listing.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn render_release(release: &Release, rotations: &[Vec<u8>]) -> Document {
+    Document::render(&ReleaseAnswer { release: release.clone(), rotations: rotations.to_vec() })
 }
 
 impl Names {

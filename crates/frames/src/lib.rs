@@ -10,6 +10,7 @@
 //! | [`frame`] | one compressed piece of content, the unit of a download |
 //! | [`pack`] | the blob that carries frames, with the index at its end |
 //! | [`chunker`] | where a file is cut |
+//! | [`update`] | which delta frames lead from one release to another |
 //! | [`column`], [`wire`] | the protobuf messages under parts and pack indexes |
 
 pub mod chunker;
@@ -19,5 +20,6 @@ pub mod limits;
 pub mod order;
 pub mod pack;
 pub mod part;
+pub mod update;
 pub mod wire;
 mod zstd_frame;

@@ -16,6 +16,12 @@ pub const PACK_INDEX_BYTES_MAX: u32 = 96 << 20;
 pub const PART_PACKS_MAX: usize = penstock_core::limits::PART_CHUNKS_MAX;
 /// Most frames that one chunk part may refer to.
 pub const PART_FRAMES_MAX: usize = penstock_core::limits::PART_CHUNKS_MAX;
+/// Most frames of one update index; a larger update has several.
+pub const UPDATE_FRAMES_MAX: usize = 65_536;
+/// Most chunks that one frame of an update index may yield: as many as a shared frame of small files holds.
+pub const FRAME_OUTPUTS_MAX: usize = 1024;
+/// Most chunks that one update index may name by hash.
+pub const UPDATE_BASES_MAX: usize = 131_072;
 /// Most bytes of required-feature names in a part or pack index.
 pub const REQUIRES_BYTES_MAX: usize = 1024;
 
@@ -24,4 +30,6 @@ const _: () = {
     // Each output and each base costs at most 32 bytes of hash and 5 of length in the index, each frame at most 20.
     assert!(PACK_INDEX_BYTES_MAX as usize >= PACK_OUTPUTS_MAX * 37 + PACK_BASES_MAX * 32 + PACK_FRAMES_MAX * 20);
     assert!(FRAME_BASES_MAX > 0);
+    // The hashes leave half of the message for the columns.
+    assert!(UPDATE_BASES_MAX * 32 * 2 <= penstock_core::limits::PART_CONTENT_BYTES_MAX as usize);
 };

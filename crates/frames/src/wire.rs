@@ -134,6 +134,56 @@ pub struct PackWire {
     pub bases: Vec<u8>,
 }
 
+/// An update index; see [`crate::update`].
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct UpdateWire {
+    /// Format number.
+    #[prost(uint32, tag = "1")]
+    pub format: u32,
+    /// Comma-separated features that a reader must know.
+    #[prost(string, tag = "2")]
+    pub requires: String,
+    /// Manifest blob of the old release, 32 bytes; empty when all bases are named.
+    #[prost(bytes = "vec", tag = "3")]
+    pub from: Vec<u8>,
+    /// Manifest blob of the new release, 32 bytes.
+    #[prost(bytes = "vec", tag = "4")]
+    pub target: Vec<u8>,
+    /// 32 bytes per pack.
+    #[prost(bytes = "vec", tag = "5")]
+    pub packs: Vec<u8>,
+    /// Column: index of the frame's pack.
+    #[prost(bytes = "vec", tag = "6")]
+    pub frame_packs: Vec<u8>,
+    /// Signed column: offset less the end of the frame before it in this index and pack.
+    #[prost(bytes = "vec", tag = "7")]
+    pub frame_gaps: Vec<u8>,
+    /// Column: stored length.
+    #[prost(bytes = "vec", tag = "8")]
+    pub frame_stored: Vec<u8>,
+    /// Column: content length.
+    #[prost(bytes = "vec", tag = "9")]
+    pub frame_content: Vec<u8>,
+    /// Column: frame kind.
+    #[prost(bytes = "vec", tag = "10")]
+    pub frame_kinds: Vec<u8>,
+    /// Column: how many chunks the frame yields.
+    #[prost(bytes = "vec", tag = "11")]
+    pub frame_outputs: Vec<u8>,
+    /// Column: how many bases the frame needs.
+    #[prost(bytes = "vec", tag = "12")]
+    pub frame_bases: Vec<u8>,
+    /// Signed column: position of each output less that of the output before; the first counts from −1.
+    #[prost(bytes = "vec", tag = "13")]
+    pub outputs: Vec<u8>,
+    /// 32 bytes per chunk that is named by hash.
+    #[prost(bytes = "vec", tag = "14")]
+    pub named: Vec<u8>,
+    /// Column: each base, a number below the count of `named`, or that count plus an old position.
+    #[prost(bytes = "vec", tag = "15")]
+    pub bases: Vec<u8>,
+}
+
 macro_rules! to_bytes {
     ($($name:ident),*) => { $(
         impl $name {
@@ -146,4 +196,4 @@ macro_rules! to_bytes {
     )* };
 }
 
-to_bytes!(TreeWire, ChunkWire, PackWire);
+to_bytes!(TreeWire, ChunkWire, PackWire, UpdateWire);

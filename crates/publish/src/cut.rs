@@ -48,11 +48,9 @@ pub(crate) fn cut(
     spool: &Spool,
     progress: &dyn Progress,
 ) -> Result<Cuts, SourceError> {
-    let mut work: Vec<(usize, &InstallPath, &Stamp)> = scanned
-        .files()
-        .filter(|(_, _, stamp)| stamp.bytes > 0)
-        .map(|(index, e, stamp)| (index, &e.path, stamp))
-        .collect();
+    // Empty files too: one that was filled since it was listed must not be published empty.
+    let mut work: Vec<(usize, &InstallPath, &Stamp)> =
+        scanned.files().map(|(index, entry, stamp)| (index, &entry.path, stamp)).collect();
     // Largest first, so that no worker is left alone with a giant at the end; order decides nothing else.
     work.sort_by_key(|(index, _, stamp)| (std::cmp::Reverse(stamp.bytes), *index));
     let job = Job { dir, work: &work, cutter, next: AtomicUsize::new(0), stop: AtomicBool::new(false), progress };

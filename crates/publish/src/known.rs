@@ -2,19 +2,38 @@
 //! only if this publisher signed them.
 //!
 //! A chunk that lies in an earlier pack is reused if the new release's audience may read that pack:
-//! same access group, or the base's. The oldest place wins, so that a part of the manifest whose
-//! chunks did not change is the very same blob in every release.
+//! same access group, or the base's. The place that the platform's newest release uses wins, so
+//! that a part of the manifest whose chunks did not change is the very same blob in release after
+//! release.
+//!
+//! The cost does not grow with the product's history. Read are at most [`RECENT_MAX`] releases of
+//! this platform, as many of other platforms, and [`OFFERED_MAX`] that channels offer; each part
+//! once; a part at a time is decoded per thread. What only older releases hold is stored again.
 
 use crate::merge::{Chunks, Packs, Place};
 use crate::registry::{Registry, RegistryError};
+use penstock_core::api::ChannelRow;
 use penstock_core::blob::BlobId;
 use penstock_core::catalog::{Release, ReleaseState};
-use penstock_core::id::AccessGroup;
+use penstock_core::id::{AccessGroup, Platform};
 use penstock_core::keys::TrustSet;
 use penstock_core::limits::ENVELOPE_BYTES_MAX;
 use penstock_core::manifest::{self, Expected, ManifestError, PartRef, VerifiedManifest};
 use penstock_frames::part::{ChunkPart, PartError};
 use std::collections::{HashMap, HashSet};
+
+/// Most releases of this platform that are read, newest first, and as many of all others together.
+/// Content comes back from a few releases ago (a revert), hardly ever from more.
+const RECENT_MAX: usize = 16;
+/// Most releases beyond those that are read because a channel offers them.
+const OFFERED_MAX: usize = 32;
+/// Most chunk parts that are read, of all releases together: a 100 GB game's newest release has some
+/// 1,100, one that changed everywhere adds as many. At about 100 bytes each in memory, 6 MiB.
+const PARTS_READ_MAX: usize = 65_536;
+/// Parts that are read at once: enough to fill a connection. One of ours takes less than 1 MiB.
+const READS_AT_ONCE: usize = 8;
+/// Roots that are read at once: usually 100 KiB each, but up to some 35 MiB while the largest is decoded.
+const ROOTS_AT_ONCE: usize = 2;
 
 /// Why an earlier release cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +87,27 @@ pub(crate) fn read_chunk_part(registry: &dyn Registry, part: &PartRef) -> Result
     ChunkPart::decode(part, &bytes).map_err(|source| KnownError::Part { blob: part.blob, source })
 }
 
+/// The releases that a publish of `platform` reads, in the order in which their places count: the
+/// newest of this platform, the newest of the others, and what channels offer. `releases` is newest
+/// first. Withdrawn ones are not read.
+pub(crate) fn worth_reading<'r>(
+    releases: &'r [Release],
+    channels: &[ChannelRow],
+    platform: &Platform,
+) -> Vec<&'r Release> {
+    let live = || releases.iter().filter(|release| release.state == ReleaseState::Live);
+    let offered = |release: &&Release| {
+        channels.iter().any(|row| row.version == release.version && row.platform == release.platform)
+    };
+    let mine = live().filter(|release| release.platform == *platform).take(RECENT_MAX);
+    let others = live().filter(|release| release.platform != *platform).take(RECENT_MAX);
+    let mut seen = HashSet::new();
+    mine.chain(others)
+        .chain(live().filter(offered).take(OFFERED_MAX))
+        .filter(|release| seen.insert(release.manifest))
+        .collect()
+}
+
 /// What earlier releases gave.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
@@ -77,58 +117,96 @@ pub(crate) struct Known {
     pub(crate) part_sizes: HashMap<String, (u32, u32)>,
 }
 
-/// Finds places for chunks in the packs of `releases`, newest first as the registry lists them.
-///
-/// What cannot be used is passed over with a note in the log: it only costs storing content again.
-pub(crate) fn reuse(
-    registry: &dyn Registry,
-    releases: &[Release],
-    trust: &TrustSet,
-    platform: &penstock_core::id::Platform,
-    chunks: &Chunks,
-    packs: &mut Packs,
-) -> Result<Known, KnownError> {
-    let mut known = Known::default();
-    let mut parts: Vec<(AccessGroup, PartRef)> = Vec::new();
-    for release in releases.iter().rev().filter(|release| release.state == ReleaseState::Live) {
-        let manifest = match read_manifest(registry, release, trust) {
-            Ok(manifest) => manifest,
-            Err(KnownError::Manifest { version, source }) => {
-                tracing::warn!(version, error = %source, "an earlier release is not signed by this publisher: its content is stored again");
-                continue;
-            }
-            Err(KnownError::Registry(error)) if error.is_not_found() => continue,
-            Err(error) => return Err(error),
-        };
-        for component in &manifest.root().components {
-            if release.platform == *platform {
-                let sizes = (
-                    average(component.entry_count, &component.tree),
-                    average(component.chunk_count, &component.chunks),
-                );
-                known.part_sizes.insert(component.name.to_string(), sizes);
-            }
-            parts.extend(component.chunks.iter().map(|part| (component.group.clone(), part.clone())));
-        }
-    }
-    // The base first: what another audience's parts refer to in a base pack stays the base's.
-    parts.sort_by_key(|(group, _)| *group != AccessGroup::base());
-    let mut seen = HashSet::new();
-    for (group, part) in parts.iter().filter(|(_, part)| seen.insert(part.blob)) {
-        match read_chunk_part(registry, part) {
-            Ok(decoded) => place_all(&decoded, group, chunks, packs).map_err(KnownError::Spool)?,
-            Err(KnownError::Registry(error)) if error.is_not_found() => {}
-            Err(KnownError::Part { blob, source }) => {
-                tracing::warn!(%blob, error = %source, "a part of an earlier release is damaged: its content is stored again");
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    known.chunks = drop_lost(registry, chunks, packs)?;
-    Ok(known)
+/// Earlier releases to reuse content of.
+pub(crate) struct History<'a> {
+    pub(crate) registry: &'a dyn Registry,
+    pub(crate) trust: &'a TrustSet,
+    /// See [`worth_reading`].
+    pub(crate) releases: Vec<&'a Release>,
+    pub(crate) platform: &'a Platform,
 }
 
-fn place_all(part: &ChunkPart, group: &AccessGroup, chunks: &Chunks, packs: &mut Packs) -> std::io::Result<()> {
+impl History<'_> {
+    /// Finds places for chunks in the packs of earlier releases.
+    ///
+    /// Each part is read once, however many releases share it, and none once every chunk has a place.
+    /// What cannot be used is passed over with a note in the log: it only costs storing content again.
+    pub(crate) fn reuse(&self, chunks: &Chunks, packs: &mut Packs) -> Result<Known, KnownError> {
+        let mut known = Known::default();
+        let mut parts = self.parts(&mut known)?;
+        // The base first: what another audience's parts refer to in a base pack stays the base's. Stable,
+        // so that in each audience the release that counts most comes first.
+        parts.sort_by_key(|(group, _)| *group != AccessGroup::base());
+        let mut left = u64::from(chunks.len());
+        for batch in parts.chunks(READS_AT_ONCE) {
+            if left == 0 {
+                break;
+            }
+            let read = at_once(batch, |(_, part)| read_chunk_part(self.registry, part));
+            for ((group, _), part) in batch.iter().zip(read) {
+                match part {
+                    Ok(part) => left -= place_all(&part, group, chunks, packs).map_err(KnownError::Spool)?,
+                    Err(KnownError::Registry(error)) if error.is_not_found() => {}
+                    Err(KnownError::Part { blob, source }) => {
+                        tracing::warn!(%blob, error = %source, "a part of an earlier release is damaged: its content is stored again");
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        known.chunks = drop_lost(self.registry, chunks, packs)?;
+        Ok(known)
+    }
+
+    /// The chunk parts of all releases, each blob once, in the order in which they count.
+    fn parts(&self, known: &mut Known) -> Result<Vec<(AccessGroup, PartRef)>, KnownError> {
+        let mut seen = HashSet::new();
+        let mut parts = Vec::new();
+        for batch in self.releases.chunks(ROOTS_AT_ONCE) {
+            let read = at_once(batch, |release| read_manifest(self.registry, release, self.trust));
+            for (release, manifest) in batch.iter().zip(read) {
+                let manifest = match manifest {
+                    Ok(manifest) => manifest,
+                    Err(KnownError::Manifest { version, source }) => {
+                        tracing::warn!(version, error = %source, "an earlier release is not signed by this publisher: its content is stored again");
+                        continue;
+                    }
+                    Err(KnownError::Registry(error)) if error.is_not_found() => continue,
+                    Err(error) => return Err(error),
+                };
+                for component in &manifest.root().components {
+                    if release.platform == *self.platform {
+                        let sizes = || {
+                            let tree = average(component.entry_count, &component.tree);
+                            (tree, average(component.chunk_count, &component.chunks))
+                        };
+                        known.part_sizes.entry(component.name.to_string()).or_insert_with(sizes);
+                    }
+                    let new = component.chunks.iter().filter(|part| seen.insert(part.blob));
+                    parts.extend(new.map(|part| (component.group.clone(), part.clone())));
+                }
+                if parts.len() >= PARTS_READ_MAX {
+                    parts.truncate(PARTS_READ_MAX);
+                    tracing::warn!(%release.version, "earlier releases have more manifest parts than are read: older content may be stored again");
+                    return Ok(parts);
+                }
+            }
+        }
+        Ok(parts)
+    }
+}
+
+/// Does `work` for each item on a thread of its own; the answers are in the items' order.
+fn at_once<I: Sync, T: Send>(items: &[I], work: impl Fn(&I) -> T + Sync) -> Vec<T> {
+    std::thread::scope(|scope| {
+        let started: Vec<_> = items.iter().map(|item| scope.spawn(|| work(item))).collect();
+        started.into_iter().map(|thread| thread.join().expect("reading a part does not panic")).collect()
+    })
+}
+
+/// Notes the places of chunks that have none; returns of how many.
+fn place_all(part: &ChunkPart, group: &AccessGroup, chunks: &Chunks, packs: &mut Packs) -> std::io::Result<u64> {
+    let mut placed = 0;
     for chunk in &part.chunks {
         for number in chunks.readable_with(group, &chunk.id)? {
             if chunks.place(number)?.is_some() || chunks.chunk(number)?.bytes != chunk.bytes {
@@ -144,9 +222,10 @@ fn place_all(part: &ChunkPart, group: &AccessGroup, chunks: &Chunks, packs: &mut
                 kind: frame.kind,
             };
             chunks.set_place(number, Some(place))?;
+            placed += 1;
         }
     }
-    Ok(())
+    Ok(placed)
 }
 
 /// Takes back places in packs that the node no longer has; returns how many places remain.

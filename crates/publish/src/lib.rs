@@ -38,6 +38,6 @@ pub use pipeline::{PublishError, publish};
 pub use progress::{Phase, Progress, Silent};
 pub use registry::{Content, Registry, RegistryError};
 pub use report::PublishReport;
-pub use request::{ComponentRule, LEVEL_DEFAULT, Pattern, PatternError, PublishRequest, RequestError};
+pub use request::{ComponentRule, LEVEL_DEFAULT, OtherKeys, Pattern, PatternError, PublishRequest, RequestError};
 pub use scan::ScanError;
 pub use source::SourceError;

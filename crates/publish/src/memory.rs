@@ -4,11 +4,11 @@
 //! took effect, so that every interruption of a publish can be played.
 
 use crate::registry::{Content, Registry, RegistryError};
-use penstock_core::api::{MoveChannel, RegisterRelease, ReleasesAnswer, SigningAnswer};
+use penstock_core::api::{ChannelRow, ChannelsAnswer, MoveChannel, RegisterRelease, ReleasesAnswer, SigningAnswer};
 use penstock_core::blob::BlobId;
 use penstock_core::catalog::{Release, ReleaseState};
-use penstock_core::id::{ChannelName, ProductId, Version};
-use penstock_core::keys::TrustSet;
+use penstock_core::id::{ChannelName, Platform, ProductId, Version};
+use penstock_core::keys::{PublicKey, TrustSet};
 use penstock_core::manifest::{Expected, verify};
 use penstock_core::reply::Problem;
 use penstock_core::sign::SecretKey;
@@ -29,12 +29,13 @@ pub enum FailWhen {
 /// A node in memory.
 #[derive(Debug)]
 pub struct MemoryRegistry {
-    channel_key: SecretKey,
     inner: Mutex<Inner>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
+    /// `None` is the key that every node in memory has at first.
+    channel_key: Option<PublicKey>,
     products: BTreeMap<ProductId, Product>,
     blobs: HashMap<BlobId, Vec<u8>>,
     calls: u64,
@@ -46,9 +47,11 @@ struct Product {
     publisher: String,
     delegation_sequence: u64,
     delegated: String,
+    delegation: Vec<u8>,
+    delegation_expires: Option<UnixSeconds>,
     /// Oldest first.
     releases: Vec<(Release, RegisterRelease)>,
-    channels: BTreeMap<ChannelName, Version>,
+    channels: BTreeMap<(ChannelName, Platform), Version>,
 }
 
 impl MemoryRegistry {
@@ -57,7 +60,7 @@ impl MemoryRegistry {
     pub fn with_product(product: &ProductId) -> Self {
         let mut inner = Inner::default();
         inner.products.insert(product.clone(), Product::default());
-        Self { channel_key: SecretKey::from_seed(&[0xc4; 32]), inner: Mutex::new(inner) }
+        Self { inner: Mutex::new(inner) }
     }
 
     /// From now on the `nth` call (the next is 1) fails, once.
@@ -99,10 +102,23 @@ impl MemoryRegistry {
         releases.iter().find(|(release, _)| release.version == *version).map(|(_, given)| given.clone())
     }
 
-    /// What a channel offers.
+    /// What a channel offers, for the first platform by name.
     #[must_use]
     pub fn channel(&self, product: &ProductId, channel: &ChannelName) -> Option<Version> {
-        self.lock().products.get(product)?.channels.get(channel).cloned()
+        let inner = self.lock();
+        let channels = &inner.products.get(product)?.channels;
+        channels.iter().find(|((name, _), _)| name == channel).map(|(_, version)| version.clone())
+    }
+
+    /// The keys that the product's delegation in force names, as `TrustSet` text.
+    #[must_use]
+    pub fn delegated(&self, product: &ProductId) -> Option<String> {
+        Some(self.lock().products.get(product)?.delegated.clone())
+    }
+
+    /// The node gets a new channel key, as after a theft.
+    pub fn renew_channel_key(&self, seed: u8) {
+        self.lock().channel_key = Some(SecretKey::from_seed(&[seed; 32]).public());
     }
 
     /// Takes a release back.
@@ -136,11 +152,13 @@ impl MemoryRegistry {
 impl Registry for MemoryRegistry {
     fn signing(&self, product: &ProductId) -> Result<SigningAnswer, RegistryError> {
         self.call(|inner| {
+            let channel_key = inner.channel_key();
             let product = inner.product(product)?;
             Ok(SigningAnswer {
-                channel_key: self.channel_key.public(),
+                channel_key,
                 delegation_sequence: product.delegation_sequence,
                 delegated: product.delegated.clone(),
+                delegation_expires: product.delegation_expires,
                 publisher: product.publisher.clone(),
             })
         })
@@ -150,6 +168,20 @@ impl Registry for MemoryRegistry {
         self.call(|inner| {
             let releases = inner.product(product)?.releases.iter().rev();
             Ok(ReleasesAnswer { releases: releases.map(|(release, _)| release.clone()).collect() })
+        })
+    }
+
+    fn channels(&self, product: &ProductId) -> Result<ChannelsAnswer, RegistryError> {
+        self.call(|inner| {
+            let row = |((channel, platform), version): (&(ChannelName, Platform), &Version)| ChannelRow {
+                channel: channel.clone(),
+                platform: platform.clone(),
+                version: version.clone(),
+                previous: None,
+                sequence: 1,
+                expires: UnixSeconds(0),
+            };
+            Ok(ChannelsAnswer { channels: inner.product(product)?.channels.iter().map(row).collect() })
         })
     }
 
@@ -182,7 +214,7 @@ impl Registry for MemoryRegistry {
     }
 
     fn register(&self, product: &ProductId, given: &RegisterRelease) -> Result<(), RegistryError> {
-        self.call(|inner| inner.register(product, given, self.channel_key.public()))
+        self.call(|inner| inner.register(product, given))
     }
 
     fn move_channel(&self, product: &ProductId, channel: &ChannelName, to: &MoveChannel) -> Result<(), RegistryError> {
@@ -194,23 +226,23 @@ impl Registry for MemoryRegistry {
             if !there {
                 return Err(refused(Problem::NotFound, to.version.to_string()));
             }
-            product.channels.insert(channel.clone(), to.version.clone());
+            product.channels.insert((channel.clone(), to.platform.clone()), to.version.clone());
             Ok(())
         })
     }
 }
 
 impl Inner {
+    fn channel_key(&self) -> PublicKey {
+        self.channel_key.unwrap_or_else(|| SecretKey::from_seed(&[0xc4; 32]).public())
+    }
+
     fn product(&mut self, product: &ProductId) -> Result<&mut Product, RegistryError> {
         self.products.get_mut(product).ok_or_else(|| refused(Problem::NotFound, product.to_string()))
     }
 
-    fn register(
-        &mut self,
-        product: &ProductId,
-        given: &RegisterRelease,
-        channel_key: penstock_core::keys::PublicKey,
-    ) -> Result<(), RegistryError> {
+    fn register(&mut self, product: &ProductId, given: &RegisterRelease) -> Result<(), RegistryError> {
+        let channel_key = self.channel_key();
         let bad = |detail: String| refused(Problem::BadRequest, detail);
         if let Some(member) = given.members.iter().find(|member| !self.blobs.contains_key(&member.blob)) {
             return Err(bad(format!("blob {} is not there", member.blob)));
@@ -230,8 +262,6 @@ impl Inner {
         if !listed(given.manifest) || root.parts().any(|part| !listed(part.blob)) {
             return Err(bad("members must list the manifest and every part".to_owned()));
         }
-        let delegation =
-            verify_delegation(&trust, &given.delegation, product).map_err(|error| bad(format!("{error}")))?;
         let release = Release {
             product: product.clone(),
             platform: given.platform.clone(),
@@ -243,12 +273,18 @@ impl Inner {
             registered: UnixSeconds(0),
             state: ReleaseState::Live,
         };
-        let product = self.product(product)?;
+        let (product, id) = (self.product(product)?, product);
         if !product.publisher.is_empty() && product.publisher != given.publisher {
             return Err(refused(Problem::Conflict, "another publisher".to_owned()));
         }
-        if delegation.sequence <= product.delegation_sequence || delegation.keys.find(channel_key.id()).is_none() {
-            return Err(bad("the delegation is old or names another key".to_owned()));
+        let envelope = if given.delegation.is_empty() { &product.delegation } else { &given.delegation };
+        if envelope.is_empty() {
+            return Err(refused(Problem::Conflict, "there is no delegation yet".to_owned()));
+        }
+        let delegation = verify_delegation(&trust, envelope, id).map_err(|error| bad(format!("{error}")))?;
+        let follows = delegation.sequence > product.delegation_sequence || *envelope == product.delegation;
+        if !follows || delegation.keys.find(channel_key.id()).is_none() {
+            return Err(refused(Problem::Conflict, "the delegation is old or names another key".to_owned()));
         }
         let known = product
             .releases
@@ -263,6 +299,8 @@ impl Inner {
         product.publisher.clone_from(&given.publisher);
         product.delegation_sequence = delegation.sequence;
         product.delegated = delegation.keys.to_string();
+        product.delegation_expires = delegation.expires;
+        product.delegation = envelope.clone();
         Ok(())
     }
 }

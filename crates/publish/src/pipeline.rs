@@ -5,7 +5,7 @@ use crate::compare::{Build, CompareError};
 use crate::cut::{self, Cuts};
 use crate::encode::{EncodeError, EncodedComponent, Encoding};
 use crate::fill::{Fill, FillError, Filled};
-use crate::known::{self, Known, KnownError};
+use crate::known::{self, History, Known, KnownError};
 use crate::merge::{Chunks, Packs, merge};
 use crate::progress::{Phase, Progress};
 use crate::registry::{Registry, RegistryError};
@@ -117,8 +117,9 @@ impl PublishError {
 /// Publishes a build tree.
 ///
 /// The same version with the same content succeeds again and uploads nothing; with other content it
-/// is refused. Blocks, and uses all cores; memory stays below 512 MiB up to some 20 million chunks
-/// (1.5 TB of content).
+/// is refused. Blocks, and uses all cores. Memory is some 20 bytes a chunk and 200 bytes a file beside
+/// buffers of fixed size: below 512 MiB up to 20 million chunks (1.5 TB of content) in few files. It
+/// does not grow with what the product published before.
 ///
 /// # Errors
 /// [`PublishError`].
@@ -161,17 +162,7 @@ impl<'a> Run<'a> {
     ) -> Result<Self, PublishError> {
         let started = Instant::now();
         let checked = Checked::new(request)?;
-        let signing = registry.signing(&request.product).map_err(|source| {
-            if source.is_not_found() {
-                return PublishError::NoProduct(request.product.clone());
-            }
-            PublishError::Node { doing: "ask the node for its channel key", source }
-        })?;
-        let given = checked.publisher.to_string();
-        if !signing.publisher.is_empty() && signing.publisher != given {
-            let (product, pinned) = (request.product.clone(), signing.publisher);
-            return Err(PublishError::Publisher { product, pinned, given });
-        }
+        let signing = ask_signing(registry, &request.product, &checked)?;
         let releases = registry
             .releases(&request.product)
             .map_err(|source| PublishError::Node { doing: "list the product's releases", source })?
@@ -239,22 +230,28 @@ impl<'a> Run<'a> {
         report.manifest = release.manifest;
         report.manifest_bytes = release.manifest_bytes;
         report.chunks_reused = u64::from(build.chunks.len());
-        // A node whose channel key is new needs the publisher's word for it.
-        if release::is_delegated(&self.signing) { Ok(()) } else { self.register(release.manifest, &lines, &packs) }
+        // A node whose channel key is new needs the publisher's word for it, and one that was taken back must go.
+        if self.delegation(&self.signing)?.is_empty() {
+            return Ok(());
+        }
+        self.register(release.manifest, &lines, &packs)
     }
 
     fn anew(&self, build: &CutBuild, report: &mut PublishReport) -> Result<(), PublishError> {
         self.progress.begin(Phase::Reuse, 0);
         let mut packs = Packs::default();
-        let known = known::reuse(
-            self.registry,
-            &self.releases,
-            &self.checked.publisher,
-            &self.request.platform,
-            &build.chunks,
-            &mut packs,
-        )
-        .map_err(|error| match error {
+        let channels = self
+            .registry
+            .channels(&self.request.product)
+            .map_err(|source| PublishError::Node { doing: "ask what the channels offer", source })?
+            .channels;
+        let history = History {
+            registry: self.registry,
+            trust: &self.checked.publisher,
+            releases: known::worth_reading(&self.releases, &channels, &self.request.platform),
+            platform: &self.request.platform,
+        };
+        let known = history.reuse(&build.chunks, &mut packs).map_err(|error| match error {
             KnownError::Registry(source) => PublishError::Node { doing: "read what is already published", source },
             other => PublishError::Known(Box::new(other)),
         })?;
@@ -323,21 +320,43 @@ impl<'a> Run<'a> {
         Ok((id, lines))
     }
 
+    /// Registers the release. When somebody else changed the product's delegation meanwhile, the node
+    /// refuses ours; then it is asked again what is in force, and told again.
     fn register(&self, manifest: BlobId, lines: &[Line], packs: &Packs) -> Result<(), PublishError> {
         self.progress.begin(Phase::Register, 0);
         let request = self.request;
-        let delegation = release::delegate(&request.keys, &request.product, &self.signing, request.created)?;
-        let release = RegisterRelease {
+        let mut release = RegisterRelease {
             version: request.version.clone(),
             platform: request.platform.clone(),
             manifest,
             members: release::members(manifest, lines, packs),
             publisher: self.checked.publisher.to_string(),
-            delegation,
+            delegation: self.delegation(&self.signing)?,
         };
-        self.registry
-            .register(&request.product, &release)
-            .map_err(|source| PublishError::Node { doing: "register the release", source })
+        let mut signing = self.signing.clone();
+        let mut tries = 1;
+        loop {
+            let Err(source) = self.registry.register(&request.product, &release) else { return Ok(()) };
+            let may_help = source.is_conflict() && tries < REGISTER_TRIES;
+            let in_force = if may_help { self.ask_signing()? } else { signing.clone() };
+            // A conflict about something else: trying again would not change it.
+            if in_force == signing {
+                return Err(PublishError::Node { doing: "register the release", source });
+            }
+            release.delegation = self.delegation(&in_force)?;
+            signing = in_force;
+            tries += 1;
+        }
+    }
+
+    /// What to send as delegation, given what is in force.
+    fn delegation(&self, signing: &SigningAnswer) -> Result<Vec<u8>, PublishError> {
+        let request = self.request;
+        Ok(release::delegate(&request.keys, &request.product, signing, request.other_keys, request.created)?)
+    }
+
+    fn ask_signing(&self) -> Result<SigningAnswer, PublishError> {
+        ask_signing(self.registry, &self.request.product, &self.checked)
     }
 
     fn empty_report(&self, build: &CutBuild) -> PublishReport {
@@ -372,6 +391,24 @@ impl<'a> Run<'a> {
     }
 }
 
+/// The node's channel key and delegation, if the product is there and this publisher's.
+fn ask_signing(registry: &dyn Registry, product: &ProductId, checked: &Checked) -> Result<SigningAnswer, PublishError> {
+    let signing = registry.signing(product).map_err(|source| {
+        if source.is_not_found() {
+            return PublishError::NoProduct(product.clone());
+        }
+        PublishError::Node { doing: "ask the node for its channel key", source }
+    })?;
+    let given = checked.publisher.to_string();
+    if !signing.publisher.is_empty() && signing.publisher != given {
+        return Err(PublishError::Publisher { product: product.clone(), pinned: signing.publisher, given });
+    }
+    Ok(signing)
+}
+
+/// Registrations tried before giving up: each further one means that somebody changed the product's
+/// delegation since, which publishes beside each other do once, not for ever.
+const REGISTER_TRIES: u32 = 8;
 /// More threads than this would only hold memory: each worker of the chunker has a 4 MiB buffer and
 /// each compressor some 2 MiB of tables and frames.
 const MAX_THREADS: usize = 32;

@@ -1,6 +1,6 @@
 //! The seam to a node: what a publish asks of it. Second implementation: [`crate::memory`].
 
-use penstock_core::api::{MoveChannel, RegisterRelease, ReleasesAnswer, SigningAnswer};
+use penstock_core::api::{ChannelsAnswer, MoveChannel, RegisterRelease, ReleasesAnswer, SigningAnswer};
 use penstock_core::blob::BlobId;
 use penstock_core::id::{ChannelName, ProductId};
 use std::path::Path;
@@ -89,6 +89,11 @@ pub trait Registry: Sync {
     /// # Errors
     /// [`RegistryError`].
     fn releases(&self, product: &ProductId) -> Result<ReleasesAnswer, RegistryError>;
+    /// What the product's channels offer.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    fn channels(&self, product: &ProductId) -> Result<ChannelsAnswer, RegistryError>;
     /// A whole blob of at most `bytes_max`; its hash is the caller's to check.
     ///
     /// # Errors

@@ -28,12 +28,16 @@ pub struct PublishRequest {
     pub publisher: Option<TrustSet>,
     /// Which files form which component: the first rule that matches a path; no match means `base`.
     pub components: Vec<ComponentRule>,
-    /// Files that the game starts with, fetched first.
+    /// Files that the game starts with. They are marked in the manifest's tree parts and nothing
+    /// else: packs hold new content in path order, whatever is marked.
     pub launch: Vec<Pattern>,
     /// Channel that shall offer the release once it is registered.
     pub channel: Option<ChannelName>,
-    /// Time written into the manifest; the same inputs and time make the same blobs.
+    /// Time written into the manifest and a new delegation, and by which the delegation in force is
+    /// judged; the same inputs and time make the same blobs.
     pub created: UnixSeconds,
+    /// What becomes of channel keys that are delegated and not the node's; dropped unless said otherwise.
+    pub other_keys: OtherKeys,
     /// zstd level of new frames, 1 to 19.
     pub level: i32,
     /// Threads that hash and compress; 0 means one per core.
@@ -65,11 +69,23 @@ impl PublishRequest {
             launch: Vec::new(),
             channel: None,
             created,
+            other_keys: OtherKeys::Drop,
             level: LEVEL_DEFAULT,
             threads: 0,
             spool: None,
         }
     }
+}
+
+/// What becomes of channel keys in the delegation in force that are not the node's present one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OtherKeys {
+    /// They may sign no longer: how a lost or stolen key is taken back, once the node has a new one.
+    #[default]
+    Drop,
+    /// They may still sign: for a product that several nodes with keys of their own offer. Never for
+    /// a key that may be stolen.
+    Keep,
 }
 
 /// Files of one component.

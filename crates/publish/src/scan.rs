@@ -5,8 +5,9 @@
 
 use crate::request::{Checked, PublishRequest};
 use crate::source::Stamp;
+use penstock_core::id::Platform;
 use penstock_core::limits::ENTRIES_MAX;
-use penstock_core::path::{InstallPath, PathError, collision_key, windows_problem};
+use penstock_core::path::{InstallPath, PathError, collision_key, windows_link_problem, windows_problem};
 use penstock_frames::order::{link_is_safe, path_order};
 use std::collections::HashMap;
 use std::fs;
@@ -35,11 +36,22 @@ pub enum ScanError {
     /// A name that is no install path.
     #[error("a name in the build cannot be installed")]
     Path(#[from] PathError),
-    /// A name that Windows cannot store, in a release for Windows.
-    #[error("{path:?} has {problem}")]
+    /// A name that Windows cannot store, in a release that may be installed there: one for Windows,
+    /// or for any platform.
+    #[error("{path:?} has {problem}: rename it, or publish for a platform that is not Windows")]
     Windows {
         /// Which path.
         path: InstallPath,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// A link to a name that Windows cannot store, in such a release.
+    #[error("the link {path:?} points to {target:?}, which has {problem}")]
+    WindowsLink {
+        /// The link.
+        path: InstallPath,
+        /// Its target.
+        target: String,
         /// What is wrong with it.
         problem: &'static str,
     },
@@ -101,7 +113,7 @@ pub(crate) struct Scanned {
 }
 
 impl Scanned {
-    /// Entries that are files with content, by index.
+    /// Entries that are files, by index.
     pub(crate) fn files(&self) -> impl Iterator<Item = (usize, &SourceEntry, &Stamp)> {
         self.entries.iter().enumerate().filter_map(|(index, entry)| match &entry.kind {
             SourceKind::File { stamp, .. } => Some((index, entry, stamp)),
@@ -164,7 +176,7 @@ impl Walk<'_> {
     }
 
     fn item(&mut self, path: InstallPath, open: &mut Vec<String>) -> Result<(), ScanError> {
-        if self.request.platform.as_str().starts_with("windows")
+        if may_be_windows(&self.request.platform)
             && let Some(problem) = windows_problem(&path)
         {
             return Err(ScanError::Windows { path, problem });
@@ -181,6 +193,11 @@ impl Walk<'_> {
             let target = read_link(&on_disk)?;
             if !link_is_safe(&path, &target) {
                 return Err(ScanError::Link { path, target });
+            }
+            if may_be_windows(&self.request.platform)
+                && let Some(problem) = windows_link_problem(&target)
+            {
+                return Err(ScanError::WindowsLink { path, target, problem });
             }
             return self.push(path, SourceKind::Link { target });
         }
@@ -200,6 +217,11 @@ impl Walk<'_> {
         self.entries.push(SourceEntry { path, component, kind });
         Ok(())
     }
+}
+
+/// A release for any platform must install on each; whoever cannot rename names the others one by one.
+fn may_be_windows(platform: &Platform) -> bool {
+    *platform == Platform::any() || platform.as_str().starts_with("windows")
 }
 
 fn read_link(on_disk: &Path) -> Result<String, ScanError> {

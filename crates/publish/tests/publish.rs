@@ -6,6 +6,8 @@
 mod change;
 #[path = "common/mod.rs"]
 mod common;
+#[path = "suite/delegate.rs"]
+mod delegate;
 #[path = "suite/interrupt.rs"]
 mod interrupt;
 #[path = "suite/memory.rs"]

@@ -38,9 +38,13 @@ pub(crate) struct Publish {
     /// Files of a component of its own, such as 'lang.de=lang/de/'; may be repeated. The rest is the base.
     #[arg(long, value_name = "NAME=PATTERN")]
     pub(crate) component: Vec<ComponentFiles>,
-    /// Files that the game starts with, which are fetched first; may be repeated.
+    /// Files that the game starts with: marked so in the manifest; may be repeated.
     #[arg(long, value_name = "PATTERN")]
     pub(crate) launch: Vec<Pattern>,
+    /// Let other nodes' channel keys go on signing for this product; without it a key that the node does not have
+    /// any more, lost or stolen, is taken back.
+    #[arg(long)]
+    pub(crate) keep_channel_keys: bool,
     /// Compression level of new content, 1 to 19; a higher one costs time.
     #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(i32).range(1..=19))]
     pub(crate) level: i32,

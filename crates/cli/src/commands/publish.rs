@@ -9,7 +9,7 @@ use crate::words::{bytes, count, share, time};
 use penstock_core::api::PutProduct;
 use penstock_core::catalog::AccessClass;
 use penstock_core::id::{AccessGroup, ProductId};
-use penstock_publish::{ComponentRule, PublishReport, PublishRequest, keyfile};
+use penstock_publish::{ComponentRule, OtherKeys, PublishReport, PublishRequest, keyfile};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -29,6 +29,7 @@ pub(crate) fn run(args: Publish, output: &Output) -> Done {
         launch: args.launch,
         channel: args.channel,
         level: args.level,
+        other_keys: if args.keep_channel_keys { OtherKeys::Keep } else { OtherKeys::Drop },
         ..PublishRequest::new(args.dir, args.product, args.version, args.platform, vec![key], now())
     };
     let report = penstock_publish::publish(request, session.registry(), &Bar::new(*output))?;

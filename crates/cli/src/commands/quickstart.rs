@@ -150,10 +150,8 @@ impl Tour<'_> {
     fn offered(&self, session: &Session) -> anyhow::Result<Option<Version>> {
         let path = format!("/admin/v1/products/{}/channels", self.builds.product);
         let answer: ChannelsAnswer = session.get(&path)?;
-        let stable = answer
-            .channels
-            .into_iter()
-            .find(|row| row.channel == install::stable() && row.platform == Platform::any());
+        let stable =
+            answer.channels.into_iter().find(|row| row.channel == install::stable() && row.platform == Platform::any());
         Ok(stable.map(|row| row.version))
     }
 
@@ -167,10 +165,8 @@ impl Tour<'_> {
         let key = SecretKey::from_seed(&self.key.to_seed());
         let dir = self.builds.dirs[edition].clone();
         let product = self.builds.product.clone();
-        let request = PublishRequest {
-            channel,
-            ..PublishRequest::new(dir, product, version, Platform::any(), vec![key], now())
-        };
+        let request =
+            PublishRequest { channel, ..PublishRequest::new(dir, product, version, Platform::any(), vec![key], now()) };
         Ok(penstock_publish::publish(request, session.registry(), &Bar::new(*self.output))?)
     }
 

@@ -37,7 +37,9 @@ fn text(config: &Checked) -> String {
         Access::Map => "map",
         Access::Pread => "pread",
     };
-    let mut text = format!("# Written by the node at its start, for commands that work here while it is stopped.\n[data]\naccess = \"{access}\"\n");
+    let mut text = format!(
+        "# Written by the node at its start, for commands that work here while it is stopped.\n[data]\naccess = \"{access}\"\n"
+    );
     if let Database::Sqlite(path) = &config.control.database {
         let database = toml::Value::String(format!("sqlite:{}", path.display()));
         text.push_str(&format!("[control]\ndatabase = {database}\n"));

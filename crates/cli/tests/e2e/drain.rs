@@ -4,8 +4,8 @@ use crate::world::{World, assert_same, document, run, said, text};
 use penstock_testkit::{Tree, noise};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::Stdio;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 #[test]

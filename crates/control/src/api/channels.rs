@@ -39,6 +39,6 @@ async fn move_to(
     PathOf((product, channel)): PathOf<(ProductId, ChannelName)>,
     JsonOf(wanted): JsonOf<MoveChannel>,
 ) -> Result<Answer<ChannelRow>, CallError> {
-    let row = handle.run(Lane::Write, move |node| channels::move_to(node, &product, &channel, &wanted)).await?;
+    let row = handle.run(Lane::Check, move |node| channels::move_to(node, &product, &channel, &wanted)).await?;
     Ok(Answer(StatusCode::OK, row))
 }

@@ -47,7 +47,7 @@ async fn register(
     PathOf(product): PathOf<ProductId>,
     JsonOf(request): JsonOf<RegisterRelease>,
 ) -> Result<Answer<Release>, CallError> {
-    let (release, made) = handle.run(Lane::Write, move |node| releases::register(node, &product, &request)).await?;
+    let (release, made) = handle.run(Lane::Check, move |node| releases::register(node, &product, &request)).await?;
     Ok(Answer(status(made), release))
 }
 

@@ -24,6 +24,21 @@ pub(crate) fn page(connection: &Connection, after: Option<BlobId>, limit: usize)
     statement.query_map((after, to_sql(limit as u64)?), |row| Ok(read_row(row)))?.map(|row| row?).collect()
 }
 
+/// Those of the blobs that the record does not know.
+pub(crate) fn unknown(
+    connection: &Connection,
+    blobs: impl IntoIterator<Item = BlobId>,
+) -> Result<Vec<BlobId>, RecordError> {
+    let mut statement = connection.prepare_cached("SELECT 1 FROM blobs WHERE blob = $1")?;
+    let mut unknown = Vec::new();
+    for blob in blobs {
+        if !statement.exists([blob.as_bytes()])? {
+            unknown.push(blob);
+        }
+    }
+    Ok(unknown)
+}
+
 /// Remembers a blob that is in the store; changes nothing when it is known.
 pub(crate) fn add(connection: &Connection, blob: BlobId, size: BlobSize, now: UnixSeconds) -> Result<(), RecordError> {
     let mut statement = connection

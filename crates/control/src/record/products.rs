@@ -32,6 +32,19 @@ pub(crate) fn list(connection: &Connection) -> Result<Vec<ProductRow>, RecordErr
     statement.query_map([], |row| Ok(read_row(row)))?.map(|row| row?).collect()
 }
 
+/// The names of all products. A damaged row is logged and left out, so that it is in nobody's way.
+pub(crate) fn ids(connection: &Connection) -> Result<Vec<ProductId>, RecordError> {
+    let mut statement = connection.prepare_cached("SELECT id FROM products ORDER BY id")?;
+    let mut ids = Vec::new();
+    for text in statement.query_map([], |row| row.get::<_, String>(0))? {
+        match name(&text?, "product") {
+            Ok(id) => ids.push(id),
+            Err(error) => tracing::error!(%error, "a product cannot be read"),
+        }
+    }
+    Ok(ids)
+}
+
 /// Writes a product, new or changed; what the publisher signed stays.
 pub(crate) fn put(connection: &Connection, product: &Product, now: UnixSeconds) -> Result<(), RecordError> {
     let mut statement = connection.prepare_cached(

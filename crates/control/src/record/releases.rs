@@ -6,10 +6,10 @@ use crate::audience::KnownUse;
 use penstock_core::blob::BlobId;
 use penstock_core::catalog::{BlobMember, Release, ReleaseState};
 use penstock_core::desk::IncompleteRelease;
-use penstock_core::id::{Platform, ProductId, Version};
+use penstock_core::id::{AccessGroup, Platform, ProductId, Version};
 use penstock_core::limits::{PAGE_ROWS_MAX, RELEASES_LISTED_MAX};
 use penstock_core::time::UnixSeconds;
-use rusqlite::{Connection, OptionalExtension as _, Row};
+use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params_from_iter};
 use std::collections::BTreeSet;
 
 /// A release and its number in the database.
@@ -71,7 +71,8 @@ pub(crate) fn members(connection: &Connection, id: i64) -> Result<Vec<BlobMember
     rows.map(|row| row?).collect()
 }
 
-/// Writes a new release and its blobs, which `blobs` knows already.
+/// Writes a new release and its blobs, which `blobs` knows already; one that was removed meanwhile
+/// is refused by the database itself, so nobody needs to look before.
 pub(crate) fn insert(connection: &Connection, release: &Release, members: &[BlobMember]) -> Result<i64, RecordError> {
     let id = next_number(connection, "releases")?;
     connection.execute(
@@ -89,20 +90,69 @@ pub(crate) fn insert(connection: &Connection, release: &Release, members: &[Blob
             to_sql(release.registered.0)?,
             state_text(release.state),
         ),
-    )?;
+    )
+    .map_err(no_blob(release.manifest))?;
     let mut statement = connection.prepare_cached(
         "INSERT INTO release_blobs (release_id, blob, component, access_group) VALUES ($1, $2, $3, $4)",
     )?;
     for member in members {
-        statement.execute((id, member.blob.as_bytes(), member.component.as_str(), member.group.as_str()))?;
+        statement
+            .execute((id, member.blob.as_bytes(), member.component.as_str(), member.group.as_str()))
+            .map_err(no_blob(member.blob))?;
     }
     Ok(id)
+}
+
+/// What a refused reference to a blob means.
+fn no_blob(blob: BlobId) -> impl FnOnce(rusqlite::Error) -> RecordError {
+    move |error| match error.sqlite_error() {
+        Some(cause) if cause.extended_code == rusqlite::ffi::SQLITE_CONSTRAINT_FOREIGNKEY => RecordError::NoBlob(blob),
+        _ => error.into(),
+    }
 }
 
 /// Changes whether a release may be fetched.
 pub(crate) fn set_state(connection: &Connection, id: i64, state: ReleaseState) -> Result<(), RecordError> {
     connection.execute("UPDATE releases SET state = $1 WHERE id = $2", (state_text(state), id))?;
     Ok(())
+}
+
+/// Blobs asked about in one statement: few enough for any engine's bound on parameters.
+const ASKED_AT_ONCE: usize = 500;
+
+/// Of `blobs`, wanted by `product` for `group`, those that some release uses and none of the same
+/// product for the same group or the base: the few that [`crate::audience`] must judge one by one.
+///
+/// Asked for many at a time, because a large release has 100,000 blobs, nearly all of them its own.
+pub(crate) fn used_otherwise(
+    connection: &Connection,
+    product: &ProductId,
+    group: &AccessGroup,
+    blobs: &[BlobId],
+) -> Result<Vec<BlobId>, RecordError> {
+    let mut found = Vec::new();
+    for some in blobs.chunks(ASKED_AT_ONCE) {
+        // SQLite numbers parameters by where they first stand, so the blobs come before the names.
+        let rows: Vec<String> = (1..=some.len()).map(|number| format!("(${number})")).collect();
+        let (product_at, group_at) = (some.len() + 1, some.len() + 2);
+        let mut statement = connection.prepare_cached(&format!(
+            "WITH wanted (blob) AS (VALUES {})
+             SELECT w.blob FROM wanted w
+             WHERE EXISTS (SELECT 1 FROM release_blobs b WHERE b.blob = w.blob)
+               AND NOT EXISTS (
+                   SELECT 1 FROM release_blobs b JOIN releases r ON r.id = b.release_id
+                   WHERE b.blob = w.blob AND r.product = ${product_at} AND b.access_group IN ('base', ${group_at}))",
+            rows.join(",")
+        ))?;
+        let blobs: Vec<&[u8]> = some.iter().map(|blob| blob.as_bytes().as_slice()).collect();
+        let names = [product.as_str(), group.as_str()];
+        let names = names.iter().map(|text| text as &dyn ToSql);
+        let parameters = blobs.iter().map(|blob| blob as &dyn ToSql).chain(names);
+        for blob in statement.query_map(params_from_iter(parameters), |row| row.get::<_, Vec<u8>>(0))? {
+            found.push(blob_id(&blob?)?);
+        }
+    }
+    Ok(found)
 }
 
 /// Every use of a blob by a release, oldest first, uses by one audience once.
@@ -216,4 +266,56 @@ fn read_use(row: &Row<'_>) -> Result<BlobUseRow, RecordError> {
         },
         version: name(&version, "version")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{blobs, products};
+    use penstock_core::blob::BlobSize;
+    use penstock_core::catalog::{AccessClass, Product};
+    use penstock_core::id::ComponentName;
+
+    /// Between the look at the store and the transaction somebody may remove a blob.
+    #[test]
+    fn a_release_cannot_refer_to_a_blob_that_was_removed() {
+        let mut db = Connection::open_in_memory().expect("memory database");
+        db.pragma_update(None, "foreign_keys", true).expect("pragma");
+        crate::schema::migrate(&mut db, UnixSeconds(5)).expect("migrated");
+        let id = ProductId::new("game").expect("name");
+        let product =
+            Product { id: id.clone(), title: String::new(), access: AccessClass::Open, export_class: String::new() };
+        products::put(&db, &product, UnixSeconds(5)).expect("product");
+        let (manifest, pack) = (BlobId::of(b"manifest"), BlobId::of(b"pack"));
+        let release = Release {
+            product: id,
+            platform: Platform::any(),
+            version: Version::new("1").expect("name"),
+            manifest,
+            manifest_bytes: 1,
+            content_bytes: 1,
+            entry_count: 1,
+            registered: UnixSeconds(5),
+            state: ReleaseState::Live,
+        };
+        let member = |blob| BlobMember { blob, component: ComponentName::base(), group: AccessGroup::base() };
+        let members = [member(manifest), member(pack)];
+        let refused = |error| matches!(error, Err(RecordError::NoBlob(blob)) if blob == pack);
+        let add = |blob| blobs::add(&db, blob, BlobSize(1), UnixSeconds(5)).expect("added");
+        assert!(matches!(insert(&db, &release, &members), Err(RecordError::NoBlob(blob)) if blob == manifest));
+        add(manifest);
+        assert!(refused(insert(&db, &release, &members)));
+        db.execute("DELETE FROM release_blobs", []).expect("as a rollback would");
+        db.execute("DELETE FROM releases", []).expect("as a rollback would");
+        add(pack);
+        insert(&db, &release, &members).expect("all there");
+        let ask = |product: &str, group: &str| {
+            let (product, group) = (ProductId::new(product).expect("name"), AccessGroup::new(group).expect("name"));
+            used_otherwise(&db, &product, &group, &[BlobId::of(b"x"), pack]).expect("asked")
+        };
+        assert_eq!(ask("game", "base"), [], "its own");
+        assert_eq!(ask("game", "owners"), [], "an add-on may use the base's");
+        assert_eq!(ask("other", "base"), [pack]);
+        assert_eq!(blobs::unknown(&db, [manifest, BlobId::of(b"x"), pack]).expect("asked"), [BlobId::of(b"x")]);
+    }
 }

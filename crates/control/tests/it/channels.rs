@@ -3,7 +3,11 @@
 use crate::support::{Build, NOW, World, believed, delegation};
 use penstock_core::api::{ChannelRow, ChannelsAnswer};
 use penstock_core::catalog::CatalogChange;
+use penstock_core::keys::TrustSet;
 use penstock_core::limits::{HEAD_LIFE_SECONDS, HEAD_RENEW_SECONDS};
+use penstock_core::statement::SEQUENCE_MAX;
+use penstock_core::time::UnixSeconds;
+use penstock_core::trust::{Memory, Wanted, verify_offer};
 use serde_json::Value;
 
 async fn two_releases() -> World {
@@ -81,7 +85,7 @@ async fn an_expired_delegation_stops_signing_until_the_publisher_delegates_anew(
     let mut request = build.request(&world);
     let statement = |sequence, expires| penstock_core::statement::Delegation {
         product: build.root.product.clone(),
-        keys: penstock_core::keys::TrustSet::single(world.control.channel_key()),
+        keys: TrustSet::single(world.control.channel_key()),
         sequence,
         issued: NOW,
         expires: Some(expires),
@@ -111,6 +115,7 @@ async fn an_expired_delegation_stops_signing_until_the_publisher_delegates_anew(
 async fn a_node_with_a_new_channel_key_signs_again_once_it_is_delegated() {
     let world = two_releases().await;
     world.offer("game", "stable", "1").await.ok::<Value>();
+    let stolen = world.control.channel_key();
     std::fs::remove_file(world.dir.path().join("keys/channel.key")).expect("lost");
     let world = world.restarted();
     let detail = world.offer("game", "stable", "2").await.refused(409, "conflict");
@@ -121,5 +126,55 @@ async fn a_node_with_a_new_channel_key_signs_again_once_it_is_delegated() {
     let offer = world.sink.last_offer();
     let head = believed(&offer, 1, NOW);
     assert_eq!((head.head().sequence, offer.version.as_str()), (2, "1"), "signed again, the target as before");
+    // If the lost key was stolen, its thief signs the highest sequence there is. Clients that saw it come back.
+    let thief =
+        Memory { head_sequence: SEQUENCE_MAX, head_signers: vec![stolen], head_delegation: 1, ..Memory::default() };
+    let trust = TrustSet::single(crate::support::key(1).public());
+    let wanted =
+        Wanted { product: offer.product.clone(), platform: offer.platform.clone(), channel: offer.channel.clone() };
+    verify_offer(&trust, &offer.delegation, &offer.head, &wanted, &thief, NOW).expect("believed again");
     world.offer("game", "stable", "2").await.ok::<Value>();
+}
+
+/// A client whose last head was by a key that this delegation takes back believes only what was
+/// signed after it; an old head of the remaining key must not keep it waiting for a day.
+#[tokio::test]
+async fn heads_from_before_a_new_delegation_are_signed_again_with_it() {
+    let world = two_releases().await;
+    world.offer("game", "stable", "1").await.ok::<Value>();
+    let days_ago = UnixSeconds(NOW.0 - 3 * HEAD_RENEW_SECONDS);
+    assert_eq!(world.control.renew_heads(days_ago).expect("renew").renewed, 1, "signed by a clock that was wrong");
+    let mut request = Build::new("game", "1").request(&world);
+    request.delegation = delegation(1, "game", world.control.channel_key(), 2);
+    world.post("/products/game/releases", &request).await.ok::<Value>();
+    let head = believed(&world.sink.last_offer(), 1, NOW);
+    assert_eq!((head.head().sequence, head.head().issued), (3, NOW));
+}
+
+/// One product's damaged rows must not let every other product's heads expire.
+#[tokio::test]
+async fn a_damaged_product_does_not_end_the_renewal_of_others() {
+    let world = World::new();
+    for product in ["a", "b", "c", "d", "e"] {
+        world.product(product, "open").await;
+        world.register(&Build::new(product, "1")).await.ok::<Value>();
+        world.offer(product, "stable", "1").await.ok::<Value>();
+    }
+    let database = rusqlite::Connection::open(world.dir.path().join("control.sqlite")).expect("database");
+    let damage = |sql: &str| assert_eq!(database.execute(sql, []).expect(sql), 1);
+    damage("INSERT INTO rotations (product, step, added, envelope) VALUES ('a', 0, 0, x'00')");
+    damage("UPDATE products SET delegation = x'00' WHERE id = 'b'");
+    damage("UPDATE heads SET issued = -1 WHERE product = 'c'");
+    damage("UPDATE products SET publisher = 'nobody' WHERE id = 'd'");
+    drop(database);
+    let later = NOW.plus(HEAD_RENEW_SECONDS);
+    let report = world.control.renew_heads(later).expect("renewed");
+    let names = |list: &[penstock_core::id::ProductId]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(
+        (report.renewed, names(&report.refused), names(&report.failed)),
+        (1, vec!["b".to_owned()], vec!["a".to_owned(), "c".to_owned(), "d".to_owned()])
+    );
+    let offer = world.sink.last_offer();
+    assert_eq!(offer.product.as_str(), "e");
+    believed(&offer, 1, later);
 }

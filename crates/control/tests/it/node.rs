@@ -165,32 +165,3 @@ async fn many_writers_leave_no_gap_and_tell_in_order() {
         assert!(sequences.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{channel}: {sequences:?}");
     }
 }
-
-/// Not a check but a figure: `cargo test -p penstock-control --release -- --ignored --nocapture figures`.
-#[tokio::test]
-#[ignore = "prints figures, asserts only that it works"]
-async fn figures_of_a_release_with_100_000_blobs() {
-    let world = World::new();
-    world.product("game", "licensed").await;
-    for version in ["1", "2"] {
-        let mut build = Build::new("game", version);
-        for pack in 0u32..100_000 {
-            build = build.pack("base", "base", &pack.to_le_bytes());
-        }
-        let request = build.request(&world);
-        let begun = std::time::Instant::now();
-        world.post("/products/game/releases", &request).await.ok::<Value>();
-        println!("registered {version}: {:?}", begun.elapsed());
-    }
-    let begun = std::time::Instant::now();
-    world.offer("game", "stable", "2").await.ok::<Value>();
-    println!("offered: {:?}", begun.elapsed());
-    let begun = std::time::Instant::now();
-    let world = world.restarted();
-    println!("started with 2 releases of 100,000 blobs: {:?}", begun.elapsed());
-    let begun = std::time::Instant::now();
-    for round in 0..100 {
-        world.product(&format!("p{round}"), "open").await;
-    }
-    println!("100 changes, one after the other: {:?}", begun.elapsed());
-}

@@ -1,12 +1,13 @@
 //! Releases: what is accepted, and every way to be refused.
 
 use crate::support::{Build, World, delegation, key, member, publisher_text};
-use penstock_core::api::{RegisterRelease, ReleasesAnswer};
+use penstock_core::api::{RegisterRelease, ReleasesAnswer, SigningAnswer};
 use penstock_core::blob::BlobId;
 use penstock_core::catalog::{CatalogChange, Release, ReleaseState};
 use penstock_core::desk::{ReleaseDetail, StatusAnswer};
 use penstock_core::id::{Platform, Version};
 use serde_json::Value;
+use std::sync::Arc;
 
 async fn game() -> World {
     let world = World::new();
@@ -79,7 +80,7 @@ async fn each_false_claim_has_its_own_refusal() {
         ("no such manifest", 404, "not_found", "not stored here", |r, _| r.manifest = BlobId::of(b"other")),
         ("not a manifest", 400, "bad_request", "malformed", |r, w| r.manifest = w.origin.put(b"not an envelope")),
         ("publisher text", 400, "bad_request", "ed25519", |r, _| r.publisher = "me".to_owned()),
-        ("wrong publisher", 400, "bad_request", "not signed by the trusted publisher", |r, _| {
+        ("wrong publisher", 403, "signature_refused", "not signed by the trusted publisher", |r, _| {
             r.publisher = publisher_text(7);
         }),
         ("missing member", 404, "not_found", "not stored here", |r, _| {
@@ -93,7 +94,7 @@ async fn each_false_claim_has_its_own_refusal() {
         ("undelegated key", 409, "conflict", "does not name this node's channel key", |r, _| {
             r.delegation = delegation(1, "game", key(5).public(), 1);
         }),
-        ("another's delegation", 400, "bad_request", "not signed by the trusted publisher", |r, w| {
+        ("another's delegation", 403, "signature_refused", "not signed by the trusted publisher", |r, w| {
             r.delegation = delegation(7, "game", w.control.channel_key(), 1);
         }),
         ("another product's delegation", 400, "bad_request", "for product other, not game", |r, w| {
@@ -131,11 +132,11 @@ async fn the_first_release_pins_the_publisher() {
     world.register(&Build::new("game", "1")).await.ok::<Value>();
     let mut stranger = Build::new("game", "2");
     (stranger.publisher, stranger.signer, stranger.delegation_sequence) = (2, 2, 2);
-    let detail = world.register(&stranger).await.refused(409, "conflict");
+    let detail = world.register(&stranger).await.refused(403, "signature_refused");
     assert!(detail.contains("pinned to the publisher") && detail.contains("rotation"), "{detail}");
     let mut forged = Build::new("game", "2");
     forged.signer = 2;
-    world.register(&forged).await.refused(400, "bad_request");
+    world.register(&forged).await.refused(403, "signature_refused");
     let list: ReleasesAnswer = world.get("/products/game/releases").await.ok();
     assert_eq!(list.releases.len(), 1);
 }
@@ -247,4 +248,106 @@ async fn a_release_whose_blobs_were_lost_is_reported_and_mended() {
     let status: StatusAnswer = world.get("/status").await.ok();
     assert_eq!(status.incomplete, []);
     world.offer("game", "beta", "1").await.ok::<Value>();
+}
+
+#[tokio::test]
+async fn a_release_may_leave_the_delegation_in_force() {
+    let world = game().await;
+    let mut request = Build::new("game", "1").request(&world);
+    request.delegation.clear();
+    let detail = world.post("/products/game/releases", &request).await.refused(409, "conflict");
+    assert!(detail.contains("no delegation yet") && detail.contains("ed25519:"), "{detail}");
+    // Both of two first publishers sign number 1; the second is refused, and then needs none.
+    let mut first = Build::new("game", "1").request(&world);
+    first.delegation = delegation(1, "game", world.control.channel_key(), 1);
+    world.post("/products/game/releases", &first).await.ok::<Value>();
+    let signing: SigningAnswer = world.get("/products/game/signing").await.ok();
+    assert_eq!(signing.delegation_expires, None);
+    let mut second = Build::new("game", "2").request(&world);
+    second.delegation.clear();
+    world.post("/products/game/releases", &second).await.ok::<Value>();
+    assert_eq!(world.get("/products/game/signing").await.ok::<SigningAnswer>(), signing);
+    // A node whose key is another by now cannot do with what is in force.
+    std::fs::remove_file(world.dir.path().join("keys/channel.key")).expect("lost");
+    let world = world.restarted();
+    let detail = world.post("/products/game/releases", &second).await.refused(409, "conflict");
+    assert!(detail.contains("does not name this node's channel key"), "{detail}");
+}
+
+/// A check of 100,000 blobs takes seconds; it used to hold the writer's lock all the while.
+#[tokio::test]
+async fn other_changes_go_on_while_a_release_is_checked() {
+    let world = Arc::new(game().await);
+    world.register(&Build::new("game", "0")).await.ok::<Value>();
+    let build = Build::new("game", "1");
+    let request = build.request(&world);
+    for (step, body) in ["check", "offer"].into_iter().enumerate() {
+        let (began, begins) = tokio::sync::oneshot::channel::<()>();
+        let (go_on, wait) = std::sync::mpsc::sync_channel::<()>(1);
+        world.origin.when_asked_for(build.members[0].blob, move || {
+            began.send(()).expect("the test waits");
+            // An error means that the test gave up.
+            let _ = wait.recv();
+        });
+        let (theirs, request) = (Arc::clone(&world), request.clone());
+        let working = tokio::spawn(async move {
+            match body {
+                "check" => theirs.post("/products/game/releases", &request).await,
+                _ => theirs.offer("game", "stable", "1").await,
+            }
+        });
+        begins.await.expect("the check began");
+        let others = async {
+            world.product(&format!("other-{step}"), "open").await;
+            world.offer("game", "beta", "0").await.ok::<Value>();
+        };
+        tokio::time::timeout(WATCHDOG, others).await.expect("they do not wait for the check");
+        go_on.send(()).expect("the check waits");
+        working.await.expect("no panic").ok::<Value>();
+    }
+}
+
+/// Ends a test that would hang; nothing that is right comes near it.
+const WATCHDOG: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// While the game's release is checked, a closed product becomes the first owner of a pack in it.
+#[tokio::test]
+async fn an_audience_that_changes_during_the_check_is_noticed() {
+    let world = Arc::new(game().await);
+    world.product("secret", "closed").await;
+    let build = Build::new("game", "1").pack("base", "base", b"the pack");
+    let request = build.request(&world);
+    let (theirs, runtime) = (Arc::clone(&world), tokio::runtime::Handle::current());
+    world.origin.when_asked_for(build.members[0].blob, move || {
+        runtime.block_on(async {
+            theirs.register(&Build::new("secret", "1").pack("base", "base", b"the pack")).await.ok::<Value>();
+        });
+    });
+    let detail = world.post("/products/game/releases", &request).await.refused(409, "conflict");
+    assert!(detail.contains(&BlobId::of(b"the pack").to_string()) && detail.contains("secret"), "{detail}");
+}
+
+/// A record that never rests: the check is done under the lock in the end.
+#[tokio::test]
+async fn a_release_is_registered_however_much_changes_meanwhile() {
+    fn keep_changing(world: &Arc<World>, blob: BlobId, left: u32) {
+        let (theirs, runtime) = (Arc::clone(world), tokio::runtime::Handle::current());
+        world.origin.when_asked_for(blob, move || {
+            runtime.block_on(theirs.product(&format!("p{left}"), "open"));
+            if left > 0 {
+                keep_changing(&theirs, blob, left - 1);
+            }
+        });
+    }
+    let world = Arc::new(game().await);
+    let build = Build::new("game", "1");
+    let request = build.request(&world);
+    // The record knows the blobs, so each look asks the store once.
+    for bytes in &build.blobs {
+        world.call(http::Method::PUT, &format!("/blobs/{}", BlobId::of(bytes)), bytes.clone()).await.ok::<Value>();
+    }
+    keep_changing(&world, build.members[0].blob, 20);
+    assert_eq!(world.post("/products/game/releases", &request).await.status, 201);
+    world.get("/products/p18").await.ok::<Value>();
+    world.get("/products/p17").await.refused(404, "not_found");
 }

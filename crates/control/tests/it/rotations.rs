@@ -54,7 +54,7 @@ async fn a_key_is_replaced_without_a_gap() {
     assert_eq!(signing.publisher, single.to_string());
     let mut outdated = Build::new("game", "3");
     outdated.delegation_sequence = 9;
-    world.register(&outdated).await.refused(409, "conflict");
+    world.register(&outdated).await.refused(403, "signature_refused");
 }
 
 #[tokio::test]
@@ -69,11 +69,14 @@ async fn false_rotations_are_refused() {
     let by_stranger = post(rotation(&single, &[&stranger, &new]), fresh()).await;
     assert!(by_stranger.refused(409, "conflict").contains("not signed by the keys in force"));
     let without_new = post(rotation(&single, &[&old]), fresh()).await;
-    assert!(without_new.refused(400, "bad_request").contains("both the old and the new"));
+    assert!(without_new.refused(403, "signature_refused").contains("both the old and the new"));
     post(b"junk".to_vec(), fresh()).await.refused(400, "bad_request");
     let good = || rotation(&single, &[&old, &new]);
     let undelegated = post(good(), Vec::new()).await;
-    assert!(undelegated.refused(400, "bad_request").contains("delegation"), "the old key's delegation ends with it");
+    assert!(
+        undelegated.refused(403, "signature_refused").contains("delegation"),
+        "the old key's delegation ends with it"
+    );
     let replayed = delegation(2, "game", world.control.channel_key(), 1);
     post(good(), replayed).await.refused(409, "conflict");
     world.product("fresh", "open").await;

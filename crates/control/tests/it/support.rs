@@ -40,7 +40,12 @@ pub(crate) struct MemoryOrigin {
     blobs: Arc<Mutex<BTreeMap<BlobId, Bytes>>>,
     /// Bytes that still fit; `u64::MAX` unless a test says otherwise.
     pub(crate) room: Arc<AtomicU64>,
+    /// What happens when the size of this blob is asked for the next time.
+    event: Mutex<Option<(BlobId, Event)>>,
 }
+
+/// Something that a test does in the middle of a check.
+type Event = Box<dyn FnOnce() + Send>;
 
 struct MemoryDraft {
     blob: BlobId,
@@ -66,6 +71,10 @@ impl MemoryOrigin {
     pub(crate) fn holds(&self, blob: BlobId) -> bool {
         self.blobs.lock().expect("lock").contains_key(&blob)
     }
+    /// Does something, once, when the size of `blob` is asked for.
+    pub(crate) fn when_asked_for(&self, blob: BlobId, event: impl FnOnce() + Send + 'static) {
+        *self.event.lock().expect("lock") = Some((blob, Box::new(event)));
+    }
     fn get(&self, blob: &BlobId) -> Result<Bytes, OriginError> {
         self.blobs.lock().expect("lock").get(blob).cloned().ok_or(OriginError::Unknown(*blob))
     }
@@ -73,6 +82,10 @@ impl MemoryOrigin {
 
 impl Origin for MemoryOrigin {
     fn size_of(&self, blob: &BlobId) -> Result<Option<BlobSize>, OriginError> {
+        let event = self.event.lock().expect("lock").take_if(|(at, _)| at == blob);
+        if let Some((_, event)) = event {
+            event();
+        }
         Ok(self.get(blob).ok().map(|bytes| BlobSize(bytes.len() as u64)))
     }
     fn draft(&self, expected: BlobId, _size: Option<u64>) -> Result<Box<dyn OriginDraft>, OriginError> {
@@ -135,6 +148,11 @@ impl RecordingSink {
         });
         offers.expect("an offer was told")
     }
+}
+
+/// Whether to run the long matrices, as `cargo xtask full` does.
+pub(crate) fn full() -> bool {
+    std::env::var_os("PENSTOCK_FULL").is_some_and(|value| value == "1")
 }
 
 /// A node whose store is in memory.

@@ -67,6 +67,27 @@ fn a_blob_follows_its_releases() {
     assert_eq!(catalog.counts(), Counts { products: 1, releases: 2, offers: 0, blobs: 3 });
 }
 
+/// A client that was given the first key can only believe a later release when it is told of the rotations.
+#[test]
+fn releases_carry_the_rotations_that_an_offer_told_of() {
+    let catalog = EdgeCatalog::default();
+    let (game, one) = (ProductId::new("game").expect("name"), Version::new("1").expect("name"));
+    let rotations = |version: &Version| {
+        let Found::One(document) = catalog.release(&game, version, None) else { panic!("there is one") };
+        serde_json::from_slice::<ReleaseAnswer>(&document.json).expect("an answer").rotations
+    };
+    catalog.apply(release("game", "1", "any", ReleaseState::Live, &[BlobId::of(b"1")]));
+    assert_eq!(rotations(&one), Vec::<Vec<u8>>::new());
+    let CatalogChange::Offer(mut told) = offer("game", "stable", "any", "1") else { panic!("an offer") };
+    told.rotations = vec![b"first".to_vec()];
+    catalog.apply(CatalogChange::Offer(told));
+    assert_eq!(rotations(&one), [b"first".to_vec()]);
+    catalog.apply(release("game", "2", "any", ReleaseState::Live, &[BlobId::of(b"2")]));
+    assert_eq!(rotations(&Version::new("2").expect("name")), [b"first".to_vec()]);
+    catalog.apply(offer("game", "beta", "any", "1"));
+    assert_eq!(rotations(&one), [b"first".to_vec()], "an older offer takes nothing back");
+}
+
 #[test]
 fn a_release_registered_anew_lets_go_of_its_old_blobs() {
     let catalog = EdgeCatalog::default();

@@ -150,7 +150,7 @@ pub fn inspect(stored: &[u8]) -> Result<AnyPart, PartError> {
 }
 
 /// Checks sizes and hash, then decompresses.
-fn open(part: &PartRef, stored: &[u8]) -> Result<Vec<u8>, PartError> {
+pub(crate) fn open(part: &PartRef, stored: &[u8]) -> Result<Vec<u8>, PartError> {
     if stored.len() != part.stored_bytes as usize || part.stored_bytes > PART_STORED_BYTES_MAX {
         return Err(PartError::Size { expected: part.stored_bytes, found: stored.len() });
     }
@@ -167,7 +167,7 @@ fn open(part: &PartRef, stored: &[u8]) -> Result<Vec<u8>, PartError> {
 }
 
 /// Refuses other formats and features of later versions.
-fn check_format(expected: u32, found: u32, requires: &str) -> Result<(), PartError> {
+pub(crate) fn check_format(expected: u32, found: u32, requires: &str) -> Result<(), PartError> {
     if found != expected {
         return Err(PartError::Format { expected, found });
     }

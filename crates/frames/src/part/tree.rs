@@ -43,7 +43,8 @@ pub enum EntryKind {
         bytes: u64,
         /// How many of the component's next chunks are its content; 0 exactly when it is empty.
         chunks: u32,
-        /// Whether the game starts with it, so that it is fetched first.
+        /// Whether the publisher marked it as a file that the game starts with. Nothing follows from
+        /// it here: packs hold content in path order, and the order of a download is the client's.
         launch: bool,
     },
     /// An empty directory.

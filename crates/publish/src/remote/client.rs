@@ -57,6 +57,9 @@ pub enum ClientError {
     /// The token cannot stand in a header.
     #[error("the admin token has characters that a header cannot carry")]
     Token,
+    /// The token would travel in the clear.
+    #[error("the admin token is not sent to {0} in the clear: use https://, or an address of this machine")]
+    InTheClear(String),
     /// No runtime.
     #[error("cannot start the network threads")]
     Runtime(#[source] std::io::Error),
@@ -107,6 +110,9 @@ impl AdminClient {
             Endpoint::Tcp { tls: true, .. } => Some(tls::config(roots)?),
             Endpoint::Tcp { .. } | Endpoint::Unix(_) => None,
         };
+        if token.is_some() && !endpoint.is_private() {
+            return Err(ClientError::InTheClear(endpoint.to_string()));
+        }
         let authorization = token.map(bearer).transpose()?;
         let host = HeaderValue::from_str(&endpoint.host_header())
             .map_err(|_| EndpointError::Authority(endpoint.to_string()))?;

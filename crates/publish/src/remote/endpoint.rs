@@ -1,5 +1,6 @@
 //! Where an admin API is: pure parsing of what a person typed after `--to`.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 /// Where an admin API is.
@@ -61,6 +62,18 @@ impl Endpoint {
     #[must_use]
     pub fn of_data_dir(dir: &Path) -> Self {
         Self::Unix(dir.join("node.sock"))
+    }
+
+    /// Whether what is sent there cannot be read on the way: TLS, a socket of this machine, or its loopback.
+    #[must_use]
+    pub fn is_private(&self) -> bool {
+        match self {
+            Self::Unix(_) | Self::Tcp { tls: true, .. } => true,
+            Self::Tcp { host, tls: false, .. } => {
+                host.eq_ignore_ascii_case("localhost")
+                    || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+            }
+        }
     }
 
     /// The value of the `Host` header.
@@ -126,6 +139,16 @@ mod tests {
             assert_eq!(endpoint.host_header(), host);
         }
         assert_eq!(Endpoint::of_data_dir(Path::new("/d")).to_string(), "/d/node.sock");
+    }
+
+    #[test]
+    fn only_loopback_is_private_without_tls() {
+        for url in ["https://ops.example.com", "http://localhost:1", "http://127.8.8.8:1", "http://[::1]:1"] {
+            assert!(Endpoint::from_url(url).expect(url).is_private(), "{url}");
+        }
+        for url in ["http://ops.example.com", "http://10.0.0.1:1", "http://localhost.example:1", "http://0.0.0.0:1"] {
+            assert!(!Endpoint::from_url(url).expect(url).is_private(), "{url}");
+        }
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use super::client::AdminClient;
 use crate::registry::{Content, Registry, RegistryError};
-use penstock_core::api::{MissingAnswer, MissingQuestion, MoveChannel, RegisterRelease, ReleasesAnswer, SigningAnswer};
+use penstock_core::api::{
+    ChannelsAnswer, MissingAnswer, MissingQuestion, MoveChannel, RegisterRelease, ReleasesAnswer, SigningAnswer,
+};
 use penstock_core::blob::BlobId;
 use penstock_core::id::{ChannelName, ProductId};
 use penstock_core::limits::MISSING_BLOBS_MAX;
@@ -30,6 +32,10 @@ impl Registry for HttpRegistry {
 
     fn releases(&self, product: &ProductId) -> Result<ReleasesAnswer, RegistryError> {
         self.client.get_json(&format!("/admin/v1/products/{product}/releases"))
+    }
+
+    fn channels(&self, product: &ProductId) -> Result<ChannelsAnswer, RegistryError> {
+        self.client.get_json(&format!("/admin/v1/products/{product}/channels"))
     }
 
     fn read_blob(&self, blob: &BlobId, bytes_max: u64) -> Result<Vec<u8>, RegistryError> {

@@ -70,6 +70,11 @@ pub(crate) fn publish_with(
     publish(request, node, &Silent)
 }
 
+/// Whether to run the long matrices, as `cargo xtask full` does.
+pub(crate) fn full() -> bool {
+    std::env::var_os("PENSTOCK_FULL").is_some_and(|value| value == "1")
+}
+
 /// Bytes that look random and compress not at all.
 pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut out = vec![0; length];

@@ -49,7 +49,12 @@ impl<F: Fn(&Path) + Sync> Progress for Meddler<F> {
 fn publish_while(at: Moment, meddle: impl Fn(&Path) + Sync) -> PublishError {
     let dir = tempfile::tempdir().expect("dir");
     // Larger than any read buffer, so that the first progress comes before the end.
-    write(&tree([("big", Node::File(noise(1, 12 << 20))), ("small", Node::File(b"small".to_vec()))]), dir.path());
+    let build = [
+        ("big", Node::File(noise(1, 12 << 20))),
+        ("empty", Node::File(Vec::new())),
+        ("small", Node::File(b"small".to_vec())),
+    ];
+    write(&tree(build), dir.path());
     let node = node();
     let meddler = Meddler {
         dir: dir.path().to_owned(),
@@ -80,6 +85,22 @@ fn append(path: &Path) {
 fn a_file_that_grows_is_noticed() {
     for at in [Moment::BeforeReading, Moment::WhileReading, Moment::BeforePacking] {
         assert_eq!(changed(&publish_while(at, |dir| append(&dir.join("big")))), "big");
+    }
+}
+
+/// An empty file has no chunk whose hash would tell.
+#[test]
+fn an_empty_file_that_is_filled_or_replaced_is_noticed() {
+    let fillers: [fn(&Path); 3] = [
+        |path| append(path),
+        |path| std::fs::remove_file(path).expect("remove"),
+        |path| {
+            std::fs::remove_file(path).expect("remove");
+            std::os::unix::fs::symlink("/etc/hostname", path).expect("link");
+        },
+    ];
+    for fill in fillers {
+        assert_eq!(changed(&publish_while(Moment::BeforeReading, |dir| fill(&dir.join("empty")))), "empty");
     }
 }
 

@@ -10,7 +10,7 @@ fn a_publish_that_fails_anywhere_is_simply_run_again() {
     let stable = ChannelName::new("stable").expect("name");
     let old = tree([("a", Node::File(noise(1, 900_000))), ("b", Node::File(b"small".to_vec()))]);
     let mut new = old.clone();
-    new.insert("c".to_owned(), Node::File(noise(2, 20_000_000)));
+    new.insert("c".to_owned(), Node::File(noise(2, 9_000_000)));
     let offer = |request: &mut penstock_publish::PublishRequest| request.channel = Some(stable.clone());
 
     let undisturbed = node();
@@ -30,6 +30,13 @@ fn a_publish_that_fails_anywhere_is_simply_run_again() {
             let offered = node.channel(&product(), &stable);
             let last = nth == calls && when == FailWhen::After;
             assert_eq!(offered.is_some(), last, "offered too early at call {nth} {when:?}");
+            // In the full matrix the second run is interrupted as well, around the same place and early.
+            for again in if full() { vec![1, nth / 2 + 1, nth] } else { vec![] } {
+                node.fail_at(again, when);
+                // It may need fewer calls than that, and then comes through.
+                let _ = publish_with(&new, "2", &node, offer);
+                node.fail_at(u64::MAX / 2, when);
+            }
             publish_with(&new, "2", &node, offer).expect("the second run succeeds");
             assert_eq!(node.blobs(), undisturbed.blobs(), "call {nth} {when:?}");
             assert_eq!(node.channel(&product(), &stable), Some(version("2")));

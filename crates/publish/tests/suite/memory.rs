@@ -1,7 +1,7 @@
 //! The publisher's memory does not grow with the build.
 
 use crate::common::*;
-use penstock_core::api::{MoveChannel, RegisterRelease, ReleasesAnswer, SigningAnswer};
+use penstock_core::api::{ChannelsAnswer, MoveChannel, RegisterRelease, ReleasesAnswer, SigningAnswer};
 use penstock_core::blob::BlobId;
 use penstock_core::id::{ChannelName, ProductId};
 use penstock_publish::{Content, Registry, RegistryError, Silent, publish};
@@ -16,11 +16,15 @@ impl Registry for Forgetful {
             channel_key: key().public(),
             delegation_sequence: 0,
             delegated: String::new(),
+            delegation_expires: None,
             publisher: String::new(),
         })
     }
     fn releases(&self, _: &ProductId) -> Result<ReleasesAnswer, RegistryError> {
         Ok(ReleasesAnswer { releases: Vec::new() })
+    }
+    fn channels(&self, _: &ProductId) -> Result<ChannelsAnswer, RegistryError> {
+        Ok(ChannelsAnswer { channels: Vec::new() })
     }
     fn read_blob(&self, _: &BlobId, _: u64) -> Result<Vec<u8>, RegistryError> {
         Err(RegistryError::Answer("nothing is kept".to_owned()))

@@ -57,12 +57,25 @@ fn names_that_are_not_text_or_not_paths() {
 }
 
 #[test]
-fn names_that_windows_cannot_store_are_refused_for_windows_only() {
-    for name in ["aux", "data/what?.txt", "trailing."] {
-        let error = refusal_for("windows-x86_64", |dir| file(dir, name));
-        assert!(matches!(&error, ScanError::Windows { path, .. } if path.as_str() == name), "{error:?}");
-        publish_tree(&tree([(name, Node::File(Vec::new()))]), "1", &node()).expect("fine elsewhere");
+fn names_that_windows_cannot_store_are_refused_wherever_a_player_may_have_windows() {
+    for name in ["aux", "data/what?.txt", "trailing.", "data/aa:b"] {
+        for platform in ["any", "windows-x86_64"] {
+            let error = refusal_for(platform, |dir| file(dir, name));
+            let ScanError::Windows { path, problem } = &error else { panic!("{error:?}") };
+            assert_eq!(path.as_str(), name);
+            assert!(error.to_string().contains(problem) && error.to_string().contains(name), "{error}");
+        }
+        let linux = |request: &mut penstock_publish::PublishRequest| {
+            request.platform = Platform::new("linux-x86_64").expect("name");
+        };
+        publish_with(&tree([(name, Node::File(Vec::new()))]), "1", &node(), linux).expect("fine there");
     }
+}
+
+#[test]
+fn links_to_names_that_windows_cannot_store() {
+    let error = refusal(|dir| write(&tree([("d/link", Node::Link("../data/nul".to_owned()))]), dir));
+    assert!(matches!(&error, ScanError::WindowsLink { target, .. } if target == "../data/nul"), "{error:?}");
 }
 
 #[test]

@@ -119,6 +119,7 @@ impl Server {
             ("DELETE", ["nothing"]) => Ok(Bytes::new()),
             ("GET", ["admin", "v1", "products", p, "signing"]) => Ok(json(&self.registry.signing(&product(p))?)),
             ("GET", ["admin", "v1", "products", p, "releases"]) => Ok(json(&self.registry.releases(&product(p))?)),
+            ("GET", ["admin", "v1", "products", p, "channels"]) => Ok(json(&self.registry.channels(&product(p))?)),
             ("POST", ["admin", "v1", "products", p, "releases"]) => {
                 self.registry.register(&product(p), &from_json(body))?;
                 Ok(json(&serde_json::json!({})))

@@ -121,6 +121,39 @@ fn a_withdrawn_release_gives_nothing_and_its_version_stays_taken() {
     assert_eq!(publish_tree(&build, "2", &node).expect("published").chunks_reused, 0);
 }
 
+/// Calls to the node that one more publish of a growing product takes.
+fn calls_of_the_next(node: &penstock_publish::memory::MemoryRegistry, number: usize) -> u64 {
+    let build = tree([("stays", Node::File(noise(1, 200_000))), ("changes", Node::File(noise(number as u64, 3_000)))]);
+    let before = node.calls();
+    publish_tree(&build, &number.to_string(), node).expect("published");
+    node.calls() - before
+}
+
+#[test]
+fn a_long_history_costs_no_more_than_a_short_one() {
+    let node = node();
+    let calls: Vec<u64> = (100..150).map(|number| calls_of_the_next(&node, number)).collect();
+    assert_eq!(calls[30], calls[49], "{calls:?}");
+}
+
+#[test]
+fn what_a_channel_offers_is_reused_however_old_it_is() {
+    let node = node();
+    let offered = pak(noise(77, 500_000));
+    let stable = penstock_core::id::ChannelName::new("stable").expect("name");
+    publish_with(&offered, "1", &node, |request| request.channel = Some(stable)).expect("published");
+    let forgotten = pak(noise(78, 500_000));
+    publish_tree(&forgotten, "2", &node).expect("published");
+    for number in 100..117 {
+        calls_of_the_next(&node, number);
+    }
+    assert_eq!(publish_tree(&offered, "3", &node).expect("published").new_content_bytes, 0);
+    // The other one is beyond what is read, and stored again: the same packs, so nothing is sent twice.
+    let report = publish_tree(&forgotten, "4", &node).expect("published");
+    assert_eq!((report.new_content_bytes, report.uploaded_bytes < 100_000), (500_000, true));
+    assert_eq!(install(&node, "4"), forgotten);
+}
+
 #[test]
 fn only_the_products_publisher_may_publish() {
     let node = node();

@@ -28,7 +28,10 @@ pub fn check(context: &Context) -> Result<Tally> {
     let took = start.elapsed().as_secs_f64();
     let summary: Value = serde_json::from_str(&text).context("quickstart --json prints one JSON document")?;
     check_summary(&summary)?;
-    ensure!(took < SERVES_WITHIN_SECONDS, "quickstart --once took {took:.1} s, it must serve within {SERVES_WITHIN_SECONDS} s");
+    ensure!(
+        took < SERVES_WITHIN_SECONDS,
+        "quickstart --once took {took:.1} s, it must serve within {SERVES_WITHIN_SECONDS} s"
+    );
     ensure!(summary.get("verified") == Some(&Value::Bool(true)), "quickstart does not say that it verified every byte");
     shell::must(Command::new(context.penstock()).arg("verify").arg(home.join("install")))?;
     std::fs::remove_dir_all(&dir)?;
