@@ -7,6 +7,7 @@ mod accept;
 mod conn;
 mod drive;
 pub mod proxy;
+mod seal;
 pub mod tcp;
 pub mod tls;
 pub mod unix;

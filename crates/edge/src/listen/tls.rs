@@ -2,6 +2,7 @@
 //!
 //! One [`TlsFront`] serves all workers, so that a session ticket from one is taken by all. Keys never appear in errors.
 
+use super::seal::sealed_from_the_map;
 use crate::config::TlsFiles;
 use arc_swap::ArcSwap;
 use rustls::crypto::CryptoProvider;
@@ -12,7 +13,7 @@ use rustls::{ServerConfig, SupportedCipherSuite};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// ALPN names, in the order of preference.
 pub const ALPN_HTTP2: &[u8] = b"h2";
@@ -109,7 +110,10 @@ pub fn read_certificate(files: &TlsFiles) -> Result<CertifiedKey, TlsError> {
 }
 
 fn provider() -> CryptoProvider {
-    CryptoProvider { cipher_suites: CIPHER_SUITES.to_vec(), ..aws_lc_rs::default_provider() }
+    /// Made once: they live as long as the process.
+    static SUITES: LazyLock<Vec<SupportedCipherSuite>> =
+        LazyLock::new(|| CIPHER_SUITES.iter().copied().map(sealed_from_the_map).collect());
+    CryptoProvider { cipher_suites: SUITES.clone(), ..aws_lc_rs::default_provider() }
 }
 
 /// The certificate that the next handshake gets.
