@@ -1,7 +1,7 @@
 //! The thin loop between session, transport and workers. Decides nothing about edges or bytes: the
 //! session does; checks nothing: the sink does.
 //!
-//! One thread talks to the network; workers decode, hash and write. Complete items wait in memory for
+//! One thread runs the session, others decrypt what connections receive; workers decode, hash and write. Complete items wait in memory for
 //! a worker, at most [`WAITING_BYTES_MAX`] of them; beyond that, sockets are simply not read.
 
 use crate::error::PullError;
@@ -21,6 +21,8 @@ use tokio::task::AbortHandle;
 
 /// Bytes of complete items that may wait for a worker.
 const WAITING_BYTES_MAX: u32 = 4 << 20;
+/// Threads on which connections are read: decrypting alone can fill a core when the network is fast.
+const CONNECTION_THREADS: usize = 2;
 /// Items that may wait for a worker, so that tiny ones are bounded too.
 const WAITING_ITEMS_MAX: usize = 1024;
 /// Pieces of answers that may wait for the loop.
@@ -64,7 +66,12 @@ type Judgement = (ItemId, Result<Verdict, PullError>);
 impl Network {
     /// A network over these edges.
     pub(crate) fn new(edges: &[EdgeUrl], transport: Arc<dyn Transport>, tuning: &Tuning) -> Result<Self, PullError> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(PullError::Runtime)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(CONNECTION_THREADS)
+            .thread_name("penstock-net")
+            .enable_all()
+            .build()
+            .map_err(PullError::Runtime)?;
         let parallel = tuning.parallel_requests.clamp(1, 64);
         let mut limits = SessionLimits { parallel, stall_ms: tuning.stall_ms.max(100), ..SessionLimits::default() };
         if let Some(rate) = tuning.limit_rate {

@@ -129,8 +129,10 @@ impl Draft {
     }
 
     fn append(&mut self, content: &[u8]) -> Result<(), ImportError> {
-        self.builder.update(content);
-        let written = self.data.append(content).and_then(|()| self.outboard.take_pairs(&mut self.builder));
+        // Hashing costs about as much as writing to the page cache: side by side they take half the time.
+        let Self { builder, data, .. } = self;
+        let ((), appended) = rayon::join(|| builder.update(content), || data.append(content));
+        let written = appended.and_then(|()| self.outboard.take_pairs(&mut self.builder));
         self.broken = written.is_err();
         Ok(written?)
     }

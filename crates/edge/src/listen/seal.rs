@@ -168,9 +168,10 @@ mod tests {
             let (mut sealer, mut opener) = (ours.encrypter(key(), iv()), ours.decrypter(key(), iv()));
             for (seq, length) in (0..).zip([1, 15, 16, 17, 1000, 16_367, RECORD_BYTES_MAX]) {
                 let text: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
-                for (seq, payload) in
-                    [(2 * seq, OutboundChunks::Single(&text)), (2 * seq + 1, OutboundChunks::new(&[&text[..1], &text[1..]]))]
-                {
+                for (seq, payload) in [
+                    (2 * seq, OutboundChunks::Single(&text)),
+                    (2 * seq + 1, OutboundChunks::new(&[&text[..1], &text[1..]])),
+                ] {
                     let message = OutboundPlainMessage {
                         typ: ContentType::ApplicationData,
                         version: ProtocolVersion::TLSv1_3,

@@ -85,7 +85,8 @@ fn script_text(fences: &[Fence]) -> String {
         } else {
             let _ = writeln!(script, "( set -eux\n{text}\n)");
         }
-        let _ = writeln!(script, "echo 'fence at line {line} ok'");
+        // Some commands end their output without a newline.
+        let _ = writeln!(script, "printf '\\nfence at line {line} ok\\n'");
     }
     script
 }
