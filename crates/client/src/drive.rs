@@ -176,15 +176,15 @@ impl Lane<'_> {
         let (events, mut inbox) = mpsc::channel(EVENTS_MAX);
         let result = loop {
             // What has already happened is told before anything is called late.
-            while let Ok((item, verdict)) = judgements.try_recv() {
-                let now = self.now();
-                match verdict {
-                    Ok(verdict) => self.session.on_verdict(item, verdict, now),
-                    Err(error) => return self.stop(error),
+            while let Ok(judgement) = judgements.try_recv() {
+                if let Err(error) = self.judge(Some(judgement)) {
+                    return self.stop(error);
                 }
             }
             while let Ok(event) = inbox.try_recv() {
-                self.hear(event).await;
+                if let Err(error) = self.hear(event, &mut judgements).await {
+                    return self.stop(error);
+                }
             }
             let until = match self.session.next_action(self.now()) {
                 Action::Start(request) => {
@@ -203,17 +203,15 @@ impl Lane<'_> {
             tokio::select! {
                 biased;
                 judgement = judgements.recv() => {
-                    // Workers end before this loop only by breaking down.
-                    let Some((item, verdict)) = judgement else { return self.stop(WorkerPanicked.into()) };
-                    let now = self.now();
-                    match verdict {
-                        Ok(verdict) => self.session.on_verdict(item, verdict, now),
-                        Err(error) => return self.stop(error),
+                    if let Err(error) = self.judge(judgement) {
+                        return self.stop(error);
                     }
                 }
                 event = inbox.recv() => {
-                    if let Some(event) = event {
-                        self.hear(event).await;
+                    if let Some(event) = event
+                        && let Err(error) = self.hear(event, &mut judgements).await
+                    {
+                        return self.stop(error);
                     }
                 }
                 () = tokio::time::sleep(pause) => {}
@@ -232,7 +230,43 @@ impl Lane<'_> {
         Millis(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
-    async fn hear(&mut self, event: Event) {
+    /// Tells the session what a worker found. No judgement means that the workers are gone, which they are before this
+    /// loop only by breaking down.
+    fn judge(&mut self, judgement: Option<Judgement>) -> Result<(), PullError> {
+        let Some((item, verdict)) = judgement else { return Err(WorkerPanicked.into()) };
+        let now = self.now();
+        self.session.on_verdict(item, verdict?, now);
+        Ok(())
+    }
+
+    /// Hands an item to the workers, waiting for room. Meanwhile judgements are taken: workers wait when nobody does, and
+    /// with both queues full each side would wait for the other for ever.
+    async fn hand_over(
+        &mut self,
+        arrived: Arrived,
+        judgements: &mut mpsc::Receiver<Judgement>,
+    ) -> Result<(), PullError> {
+        let bytes = u32::try_from(arrived.bytes.len()).unwrap_or(u32::MAX).min(WAITING_BYTES_MAX);
+        let (room, jobs) = (Arc::clone(&self.room), self.jobs.clone());
+        let mut place = std::pin::pin!(async move {
+            // Neither is ever closed while this lane lives.
+            let room = room.acquire_many_owned(bytes).await.ok()?;
+            Some((room, jobs.reserve_owned().await.ok()?))
+        });
+        loop {
+            tokio::select! {
+                biased;
+                judgement = judgements.recv() => self.judge(judgement)?,
+                place = &mut place => {
+                    let (room, slot) = place.ok_or(WorkerPanicked)?;
+                    slot.send(Job { arrived, _room: room });
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    async fn hear(&mut self, event: Event, judgements: &mut mpsc::Receiver<Judgement>) -> Result<(), PullError> {
         let now = self.now();
         match event {
             Event::Head(id, head) => {
@@ -242,12 +276,7 @@ impl Lane<'_> {
             }
             Event::Bytes(id, bytes) => {
                 for arrived in self.session.on_bytes(id, &bytes, now) {
-                    let bytes = u32::try_from(arrived.bytes.len()).unwrap_or(u32::MAX).min(WAITING_BYTES_MAX);
-                    let room = Arc::clone(&self.room).acquire_many_owned(bytes).await;
-                    let Ok(room) = room else { return };
-                    if self.jobs.send(Job { arrived, _room: room }).await.is_err() {
-                        return;
-                    }
+                    self.hand_over(arrived, judgements).await?;
                 }
             }
             Event::End(id) => {
@@ -260,6 +289,7 @@ impl Lane<'_> {
                 self.session.on_failure(id, error.failure(), now);
             }
         }
+        Ok(())
     }
 
     fn start(&mut self, request: RangeRequest, events: &mpsc::Sender<Event>) {
@@ -359,17 +389,40 @@ mod tests {
         }
     }
 
-    /// Found in review: the verdict of an item whose check panicked never came, and the pull waited for ever.
-    #[test]
-    fn a_panic_in_a_check_ends_the_fetch_with_an_error() {
-        let edges = vec!["http://127.0.0.1:1".parse().expect("url")];
-        let mut network = Network::new(&edges, Arc::new(Zeros), &Tuning::default()).expect("network");
+    struct Agrees;
+
+    impl Sink for Agrees {
+        fn checker(&self) -> Checker<'_> {
+            Box::new(|_, _| Ok(Verdict::Good))
+        }
+    }
+
+    fn items(count: u32) -> Vec<Item> {
         let item = |at: u32| {
             let start = u64::from(at) * 100;
             let range = ByteRange::new(start, start + 100).expect("not empty");
             Item { id: ItemId(at), blob: BlobId::of(b"pack"), range }
         };
-        let result = network.fetch((0..8).map(item).collect(), &Panics, &Silent);
+        (0..count).map(item).collect()
+    }
+
+    /// A real build with thousands of small files hung: one piece of an answer held more items than both queues do, so
+    /// that the loop waited for the workers and the workers for the loop.
+    #[test]
+    fn more_tiny_items_than_the_queues_hold_come_through() {
+        let edges = vec!["http://127.0.0.1:1".parse().expect("url")];
+        let mut network = Network::new(&edges, Arc::new(Zeros), &Tuning::default()).expect("network");
+        let many = u32::try_from(5 * WAITING_ITEMS_MAX).expect("small");
+        network.fetch(items(many), &Agrees, &Silent).expect("all are good");
+        assert_eq!(network.received_bytes(), u64::from(many) * 100);
+    }
+
+    /// Found in review: the verdict of an item whose check panicked never came, and the pull waited for ever.
+    #[test]
+    fn a_panic_in_a_check_ends_the_fetch_with_an_error() {
+        let edges = vec!["http://127.0.0.1:1".parse().expect("url")];
+        let mut network = Network::new(&edges, Arc::new(Zeros), &Tuning::default()).expect("network");
+        let result = network.fetch(items(8), &Panics, &Silent);
         assert!(matches!(result, Err(PullError::Worker(_))), "{result:?}");
     }
 }
