@@ -11,7 +11,7 @@
 //! | [`pack`] | the blob that carries frames, with the index at its end |
 //! | [`chunker`] | where a file is cut |
 //! | [`update`] | which delta frames lead from one release to another |
-//! | [`column`], [`wire`] | the protobuf messages under parts and pack indexes |
+//! | [`mod@column`], [`wire`] | the protobuf messages under parts and pack indexes |
 
 pub mod chunker;
 pub mod column;
