@@ -58,7 +58,8 @@ enum Event {
 
 struct Job {
     arrived: Arrived,
-    _room: OwnedSemaphorePermit,
+    place: OwnedSemaphorePermit,
+    room: OwnedSemaphorePermit,
 }
 
 type Judgement = (ItemId, Result<Verdict, PullError>);
@@ -119,9 +120,8 @@ impl Network {
         progress: &dyn Progress,
     ) -> Result<(), PullError> {
         self.session.want(items);
-        let (jobs, waiting) = mpsc::channel::<Job>(WAITING_ITEMS_MAX);
+        let (jobs, waiting) = crossbeam_channel::bounded::<Job>(WAITING_ITEMS_MAX);
         let (judge, judgements) = mpsc::channel::<Judgement>(WAITING_ITEMS_MAX);
-        let waiting = Mutex::new(waiting);
         let result = std::thread::scope(|scope| {
             for _ in 0..self.workers {
                 let (judge, waiting) = (judge.clone(), &waiting);
@@ -135,6 +135,7 @@ impl Network {
                 started: self.started,
                 jobs,
                 room: Arc::new(Semaphore::new(WAITING_BYTES_MAX as usize)),
+                places: Arc::new(Semaphore::new(WAITING_ITEMS_MAX)),
                 running: HashMap::new(),
             };
             self.runtime.block_on(lane.run(judgements))
@@ -147,10 +148,9 @@ impl Network {
     }
 }
 
-fn work(waiting: &Mutex<mpsc::Receiver<Job>>, judge: &mpsc::Sender<Judgement>, mut check: Checker<'_>) {
-    loop {
-        let job = waiting.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
-        let Some(Job { arrived, _room: room }) = job else { return };
+fn work(waiting: &crossbeam_channel::Receiver<Job>, judge: &mpsc::Sender<Judgement>, mut check: Checker<'_>) {
+    while let Ok(Job { arrived, place, room }) = waiting.recv() {
+        drop(place);
         let verdict = guarded(|| check(arrived.item, &arrived.bytes));
         drop(arrived.bytes);
         drop(room);
@@ -166,8 +166,11 @@ struct Lane<'a> {
     transport: &'a Arc<dyn Transport>,
     bucket: Option<&'a Arc<Mutex<RateBucket>>>,
     started: Instant,
-    jobs: mpsc::Sender<Job>,
+    jobs: crossbeam_channel::Sender<Job>,
+    /// Bytes that may wait for a worker.
     room: Arc<Semaphore>,
+    /// Items that may: as many as `jobs` holds, so that sending never blocks this loop.
+    places: Arc<Semaphore>,
     running: HashMap<RequestId, AbortHandle>,
 }
 
@@ -247,20 +250,19 @@ impl Lane<'_> {
         judgements: &mut mpsc::Receiver<Judgement>,
     ) -> Result<(), PullError> {
         let bytes = u32::try_from(arrived.bytes.len()).unwrap_or(u32::MAX).min(WAITING_BYTES_MAX);
-        let (room, jobs) = (Arc::clone(&self.room), self.jobs.clone());
-        let mut place = std::pin::pin!(async move {
-            // Neither is ever closed while this lane lives.
-            let room = room.acquire_many_owned(bytes).await.ok()?;
-            Some((room, jobs.reserve_owned().await.ok()?))
+        let (room, places) = (Arc::clone(&self.room), Arc::clone(&self.places));
+        let mut permits = std::pin::pin!(async move {
+            // Neither is ever closed.
+            Some((room.acquire_many_owned(bytes).await.ok()?, places.acquire_owned().await.ok()?))
         });
         loop {
             tokio::select! {
                 biased;
                 judgement = judgements.recv() => self.judge(judgement)?,
-                place = &mut place => {
-                    let (room, slot) = place.ok_or(WorkerPanicked)?;
-                    slot.send(Job { arrived, _room: room });
-                    return Ok(());
+                permits = &mut permits => {
+                    let (room, place) = permits.ok_or(WorkerPanicked)?;
+                    let sent = self.jobs.try_send(Job { arrived, place, room });
+                    return sent.map_err(|_| WorkerPanicked.into());
                 }
             }
         }

@@ -21,7 +21,7 @@ use crate::config::Limits;
 use crate::sending::Sending;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -85,15 +85,29 @@ impl Socket for UnixStream {
 /// The socket under TLS and hyper: counts bytes and notes when a write has to wait.
 #[derive(Debug)]
 pub struct Counted<S: Socket> {
-    socket: S,
+    /// There until it is dropped.
+    socket: Option<S>,
     progress: Arc<Progress>,
     sending: Sending,
+    left: Left<S>,
 }
+
+/// Where a connection's socket is found once whoever drove it is done, unless it was aborted.
+pub type Left<S> = Arc<Mutex<Option<S>>>;
 
 impl<S: Socket> Counted<S> {
     /// Counts `socket`'s bytes in `progress`, and writes nothing once `sending` is not sound.
-    pub const fn new(socket: S, progress: Arc<Progress>, sending: Sending) -> Self {
-        Self { socket, progress, sending }
+    pub fn new(socket: S, progress: Arc<Progress>, sending: Sending) -> Self {
+        Self { socket: Some(socket), progress, sending, left: Left::default() }
+    }
+
+    /// Where the socket will be left.
+    pub fn left(&self) -> Left<S> {
+        Arc::clone(&self.left)
+    }
+
+    fn socket(&mut self) -> io::Result<&mut S> {
+        self.socket.as_mut().ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
     fn wrote(&self, polled: &Poll<io::Result<usize>>) {
@@ -106,8 +120,11 @@ impl<S: Socket> Counted<S> {
 
 impl<S: Socket> Drop for Counted<S> {
     fn drop(&mut self) {
+        let Some(socket) = self.socket.take() else { return };
         if self.progress.is_aborted() {
-            self.socket.abort();
+            socket.abort();
+        } else {
+            *self.left.lock().unwrap_or_else(PoisonError::into_inner) = Some(socket);
         }
     }
 }
@@ -116,7 +133,7 @@ impl<S: Socket> AsyncRead for Counted<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
-        let polled = Pin::new(&mut this.socket).poll_read(cx, buf);
+        let polled = Pin::new(this.socket()?).poll_read(cx, buf);
         this.progress.read(buf.filled().len() - before);
         polled
     }
@@ -126,7 +143,7 @@ impl<S: Socket> AsyncWrite for Counted<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.sending.check()?;
-        let polled = Pin::new(&mut this.socket).poll_write(cx, buf);
+        let polled = Pin::new(this.socket()?).poll_write(cx, buf);
         this.wrote(&polled);
         polled
     }
@@ -138,21 +155,21 @@ impl<S: Socket> AsyncWrite for Counted<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.sending.check()?;
-        let polled = Pin::new(&mut this.socket).poll_write_vectored(cx, bufs);
+        let polled = Pin::new(this.socket()?).poll_write_vectored(cx, bufs);
         this.wrote(&polled);
         polled
     }
 
     // hyper queues body slices only if this is true; a wrapper that forgets it copies every byte.
     fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
+        self.socket.as_ref().is_some_and(AsyncWrite::is_write_vectored)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_flush(cx)
+        Pin::new(self.get_mut().socket()?).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
+        Pin::new(self.get_mut().socket()?).poll_shutdown(cx)
     }
 }

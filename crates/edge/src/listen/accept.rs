@@ -17,9 +17,11 @@ use metrics::{counter, gauge};
 use penstock_core::reply::Problem;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
@@ -240,6 +242,7 @@ async fn admitted<H: Handler>(
     let progress = Arc::new(Progress::default());
     let sending = Sending::default();
     let counted = Counted::new(stream, Arc::clone(&progress), sending.clone());
+    let left = counted.left();
     let conn = |protocol| ConnInfo { peer: Some(client), local, door, wire, protocol, worker, sending };
     let ride = |conn| Ride {
         handler: Arc::clone(&gate.handler),
@@ -252,8 +255,8 @@ async fn admitted<H: Handler>(
         uploads: uploads(gate.plane),
         stream_send_bytes: gate.stream_send_bytes,
     };
-    match wire {
-        Wire::Plain | Wire::Local => Ok(drive(counted, ride(conn(Protocol::Http1))).await),
+    let end = match wire {
+        Wire::Plain | Wire::Local => drive(counted, ride(conn(Protocol::Http1))).await,
         Wire::Tls => {
             let tls = gate.tls.as_ref().ok_or(Rejected::NoCertificate)?;
             let stream = Box::pin(handshake(gate, tls, counted, &limits)).await?;
@@ -261,8 +264,31 @@ async fn admitted<H: Handler>(
                 Some(ALPN_HTTP2) => Protocol::Http2,
                 _ => Protocol::Http1,
             };
-            Ok(drive(stream, ride(conn(protocol))).await)
+            drive(stream, ride(conn(protocol))).await
         }
+    };
+    let socket = left.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let (End::Finished, Some(socket)) = (&end, socket) {
+        Box::pin(linger(socket, gate.drain.watch())).await;
+    }
+    Ok(end)
+}
+
+/// Bytes thrown away at once while lingering.
+const SCRAP_BYTES: usize = 4096;
+
+/// Waits until the peer closes, or the drain's time is up. A socket that is closed with bytes unread (the window updates
+/// of an HTTP/2 peer that is still receiving) makes the kernel reset it and forget what it had yet to send.
+async fn linger(mut socket: TcpStream, mut stage: watch::Receiver<Stage>) {
+    if socket.shutdown().await.is_err() {
+        return;
+    }
+    let mut scrap = vec![0; SCRAP_BYTES];
+    let closed = async { while socket.read(&mut scrap).await.is_ok_and(|bytes| bytes > 0) {} };
+    let cut = async { while *stage.borrow_and_update() != Stage::Cut && stage.changed().await.is_ok() {} };
+    tokio::select! {
+        () = closed => {}
+        () = cut => {}
     }
 }
 
@@ -279,7 +305,7 @@ async fn handshake<H: Handler>(
 
 fn note_end(door: Door, end: &End) {
     match end {
-        End::Closed => debug!(door = door.name(), "connection closed"),
+        End::Closed | End::Finished => debug!(door = door.name(), "connection closed"),
         End::Left => debug!(door = door.name(), "connection left, its peer does not close it"),
         End::Failed(error) => {
             note_bad_head(error);

@@ -62,6 +62,8 @@ pub(super) enum Uploads {
 pub(super) enum End {
     /// Either side closed it in order.
     Closed,
+    /// It had work when the node began to drain, finished it, and was closed: the end of a body may be on its way.
+    Finished,
     /// The peer broke it off or spoke nonsense.
     Failed(hyper::Error),
     /// It rested, was told to close and did not.
@@ -214,6 +216,7 @@ async fn run<C: Connection>(
 ) -> End {
     let mut connection = pin!(connection);
     let mut timer = pin!(sleep_until(Instant::now()));
+    let mut had_work = false;
     loop {
         let event = {
             let watch = &mut watch;
@@ -234,7 +237,7 @@ async fn run<C: Connection>(
             }
         };
         match event {
-            Event::Ended(Ok(())) => return End::Closed,
+            Event::Ended(Ok(())) => return if had_work { End::Finished } else { End::Closed },
             Event::Ended(Err(error)) => return End::Failed(error),
             Event::Due => match judge(&mut watch, streams.as_mut(), progress) {
                 Next::At(moment) => timer.as_mut().reset(moment),
@@ -249,6 +252,7 @@ async fn run<C: Connection>(
                 }
             },
             Event::Stage if *stage.borrow() == Stage::Draining => {
+                had_work = progress.sample().working;
                 watch.draining();
                 connection.as_mut().finish();
             }
