@@ -83,9 +83,12 @@ pub fn has(program: &str) -> bool {
 #[must_use]
 pub fn count_tests(lines: &[String]) -> Tally {
     let mut tally = Tally::default();
+    let is_summary = |line: &str| line.starts_with("Summary [") && line.contains("tests run:");
+    // nextest shows the output of a test that failed, with a result line of its own: only its summary counts.
+    let nextest = lines.iter().any(|line| is_summary(line.trim_start()));
     for line in lines {
         let line = line.trim_start();
-        if line.starts_with("test result:") || (line.starts_with("Summary [") && line.contains("tests run:")) {
+        if is_summary(line) || (!nextest && line.starts_with("test result:")) {
             tally.passed += number_before(line, "passed");
             tally.failed += number_before(line, "failed") + number_before(line, "timed out");
         }
@@ -152,17 +155,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn result_lines_of_both_runners_are_summed() {
-        let lines = [
-            "     Summary [   3.052s] 12 tests run: 10 passed (1 slow), 2 failed, 3 skipped",
-            "     Summary [   3.052s] 5 tests run: 3 passed, 1 failed, 1 timed out, 0 skipped",
+    fn both_runners_results_are_counted() {
+        let count = |lines: &[&str]| {
+            let tally = count_tests(&lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>());
+            (tally.passed, tally.failed)
+        };
+        let cargo = [
             "test result: ok. 4 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s",
             "test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out",
             "a line about 99 passed exams",
-        ]
-        .map(str::to_owned);
-        let tally = count_tests(&lines);
-        assert_eq!((tally.passed, tally.failed), (18, 5));
+        ];
+        assert_eq!(count(&cargo), (5, 1));
+        // The output of the failed test is shown before the summary, and is not counted again.
+        let nextest = [
+            "    test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 12 filtered out",
+            "     Summary [   3.052s] 12 tests run: 10 passed (1 slow), 1 failed, 1 timed out, 3 skipped",
+        ];
+        assert_eq!(count(&nextest), (10, 2));
     }
 
     #[test]

@@ -62,7 +62,7 @@ pub(super) enum Uploads {
 pub(super) enum End {
     /// Either side closed it in order.
     Closed,
-    /// It had work when the node began to drain, finished it, and was closed: the end of a body may be on its way.
+    /// It finished work while the node drained, and was closed: the end of a body may be on its way.
     Finished,
     /// The peer broke it off or spoke nonsense.
     Failed(hyper::Error),
@@ -216,7 +216,8 @@ async fn run<C: Connection>(
 ) -> End {
     let mut connection = pin!(connection);
     let mut timer = pin!(sleep_until(Instant::now()));
-    let mut had_work = false;
+    // A connection that came while the drain had begun has had no work yet; what it gets is finished in the drain.
+    let mut drained_from = (*stage.borrow() != Stage::Serving).then(|| progress.sample());
     loop {
         let event = {
             let watch = &mut watch;
@@ -237,7 +238,10 @@ async fn run<C: Connection>(
             }
         };
         match event {
-            Event::Ended(Ok(())) => return if had_work { End::Finished } else { End::Closed },
+            Event::Ended(Ok(())) => {
+                let had_work = drained_from.is_some_and(|then| then.working || then.rests != progress.sample().rests);
+                return if had_work { End::Finished } else { End::Closed };
+            }
             Event::Ended(Err(error)) => return End::Failed(error),
             Event::Due => match judge(&mut watch, streams.as_mut(), progress) {
                 Next::At(moment) => timer.as_mut().reset(moment),
@@ -252,7 +256,7 @@ async fn run<C: Connection>(
                 }
             },
             Event::Stage if *stage.borrow() == Stage::Draining => {
-                had_work = progress.sample().working;
+                drained_from = Some(progress.sample());
                 watch.draining();
                 connection.as_mut().finish();
             }
