@@ -22,7 +22,7 @@ use clap::{Parser, Subcommand};
                   Example:\n  penstock quickstart --once        # a whole system on this machine, verified end to end"
 )]
 pub(crate) struct Cli {
-    /// Print exactly one JSON document on stdout instead of text.
+    /// Print exactly one JSON document on stdout instead of text; nothing when the command fails, which stderr says.
     #[arg(long, global = true, help_heading = "Everywhere")]
     pub(crate) json: bool,
     /// No progress bars, even on a terminal.

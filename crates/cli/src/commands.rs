@@ -37,7 +37,7 @@ pub(crate) fn run(command: Command, output: &Output) -> Done {
         Command::Token(args) => token::run(args, output),
         Command::Publish(args) => publish::run(args, output),
         Command::Pull(args) => install::pull(args, output),
-        Command::Verify(args) => install::verify(args, output),
+        Command::Verify(args) => install::verify(&args, output),
         Command::Repair(args) => install::repair(args, output),
         Command::Rollback(args) => install::rollback(args, output),
         Command::Inspect(args) => inspect::run(&args, output),

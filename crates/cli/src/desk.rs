@@ -5,6 +5,7 @@
 
 use crate::args::whereto::{Desk, Destination};
 use crate::node::{Assembled, DataDirLock, Doors, LockError, assemble_held, private_config};
+use crate::output::Output;
 use crate::secrets;
 use anyhow::bail;
 use penstock_core::api::PutProduct;
@@ -68,9 +69,17 @@ pub(crate) fn connect(desk: &Desk) -> anyhow::Result<Session> {
 /// As [`connect`], for commands that may bring a new data directory its first content.
 ///
 /// # Errors
-/// No token, no answer, or a directory that stays busy.
-pub(crate) fn connect_or_make(desk: &Desk) -> anyhow::Result<Session> {
-    connect_to(desk, Absent::Make)
+/// No token, no answer, a directory with other things in it, or one that stays busy.
+pub(crate) fn connect_or_make(desk: &Desk, output: &Output) -> anyhow::Result<Session> {
+    let new = match &desk.to {
+        Destination::DataDir(dir) if !DataDirLock::exists(dir) => Some(dir),
+        Destination::DataDir(_) | Destination::Url(_) => None,
+    };
+    let session = connect_to(desk, Absent::Make)?;
+    if let Some(dir) = new {
+        output.note(&format!("{} is a new data directory: no node serves from it yet", dir.display()));
+    }
+    Ok(session)
 }
 
 fn connect_to(desk: &Desk, absent: Absent) -> anyhow::Result<Session> {
@@ -88,8 +97,21 @@ fn connect_to(desk: &Desk, absent: Absent) -> anyhow::Result<Session> {
         Destination::DataDir(dir) if absent == Absent::Refuse && !DataDirLock::exists(dir) => {
             bail!("{} is no node's data directory: name [data] dir of its config, or its admin URL", dir.display())
         }
-        Destination::DataDir(dir) => at_directory(dir),
+        Destination::DataDir(dir) => {
+            if !DataDirLock::exists(dir) && has_entries(dir) {
+                bail!(
+                    "{} is no node's data directory and has other things in it: name a node's, or a new one",
+                    dir.display()
+                );
+            }
+            at_directory(dir)
+        }
     }
+}
+
+/// Whether there is anything in a directory. What cannot be looked into is found out by working on it.
+fn has_entries(dir: &Path) -> bool {
+    std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some())
 }
 
 /// The node that runs on the directory, or this process in its place.

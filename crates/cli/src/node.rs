@@ -9,7 +9,7 @@ pub(crate) mod log;
 mod marker;
 mod settings;
 
-pub(crate) use assemble::{Assembled, Doors, assemble, assemble_held};
+pub(crate) use assemble::{Assembled, Doors, NodeError, assemble, assemble_held};
 pub(crate) use lock::{DataDirLock, LockError};
 pub(crate) use marker::{Marker, url as marker_url};
 pub(crate) use settings::private_config;

@@ -3,39 +3,56 @@
 //! Implements what `publish` and `client` tell whoever watches. Notes go to stderr in any case.
 
 use crate::output::Output;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// One bar that changes its label from phase to phase.
+/// One line that is a bar for one phase after the other.
 pub(crate) struct Bar {
-    bar: ProgressBar,
+    /// The phase's bar: a new one each time, because one that is changed draws what is neither the old nor the new.
+    bar: Mutex<ProgressBar>,
+    /// What all of it is about, such as `publish 1.0: `.
+    title: String,
     output: Output,
 }
 
 impl Bar {
-    /// A bar, hidden when progress may not be drawn.
+    /// A bar, hidden when progress may not be drawn. Nothing is drawn before the first phase.
     pub(crate) fn new(output: Output) -> Self {
-        let bar = if output.draws_bars() { ProgressBar::new(0) } else { ProgressBar::hidden() };
-        bar.enable_steady_tick(Duration::from_millis(200));
-        Self { bar, output }
+        Self { bar: Mutex::new(ProgressBar::hidden()), title: String::new(), output }
+    }
+
+    /// A bar of one of several steps.
+    pub(crate) fn titled(output: Output, title: &str) -> Self {
+        let mut bar = Self::new(output);
+        bar.title = format!("{title}: ");
+        bar
     }
 
     /// A phase begins; a total of 0 means that nobody knows.
     fn phase(&self, label: &'static str, unit: Unit, total: u64) {
-        self.bar.reset();
-        self.bar.set_length(total);
-        self.bar.set_style(style(unit, total));
-        self.bar.set_message(label);
+        let mut bar = self.lock();
+        bar.finish_and_clear();
+        if self.output.draws_bars() {
+            *bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr())
+                .with_style(style(unit, total))
+                .with_message(format!("{}{label}", self.title));
+            bar.enable_steady_tick(Duration::from_millis(200));
+        }
     }
 
     fn say(&self, text: &str) {
-        self.bar.suspend(|| self.output.note(text));
+        self.lock().suspend(|| self.output.note(text));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ProgressBar> {
+        self.bar.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Bar {
     fn drop(&mut self) {
-        self.bar.finish_and_clear();
+        self.lock().finish_and_clear();
     }
 }
 
@@ -49,9 +66,9 @@ fn style(unit: Unit, total: u64) -> ProgressStyle {
     let template = match (unit, total) {
         (_, 0) => "{spinner} {msg}",
         (Unit::Bytes, _) => {
-            "{msg:>10} [{bar:30}] {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left"
+            "{msg} [{bar:30}] {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left"
         }
-        (Unit::Items, _) => "{msg:>10} [{bar:30}] {pos} of {len}",
+        (Unit::Items, _) => "{msg} [{bar:30}] {pos} of {len}",
     };
     ProgressStyle::with_template(template).expect("the templates above are well-formed").progress_chars("=> ")
 }
@@ -73,7 +90,7 @@ impl penstock_client::Progress for Bar {
     }
 
     fn advance(&self, amount: u64) {
-        self.bar.inc(amount);
+        self.lock().inc(amount);
     }
 
     fn note(&self, text: &str) {
@@ -96,7 +113,7 @@ impl penstock_publish::Progress for Bar {
     }
 
     fn advance(&self, bytes: u64) {
-        self.bar.inc(bytes);
+        self.lock().inc(bytes);
     }
 
     fn note(&self, text: &str) {

@@ -1,10 +1,11 @@
 //! Numbers as people read them. Pure.
 
+use penstock_core::id::Platform;
 use std::time::Duration;
 
 /// Bytes in powers of ten, three significant digits: `1.24 GB`.
 pub(crate) fn bytes(count: u64) -> String {
-    const UNITS: [&str; 6] = ["B", "KB", "MB", "GB", "TB", "PB"];
+    const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
     let mut unit = 0;
     let mut scale = 1u64;
     while unit + 1 < UNITS.len() && count / scale >= 1000 {
@@ -53,6 +54,16 @@ pub(crate) fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{plural}")
 }
 
+/// Entries of a tree: files, directories and links.
+pub(crate) fn counted(entries: u64) -> String {
+    if entries == 1 { "1 entry".to_owned() } else { format!("{entries} entries") }
+}
+
+/// A platform in a sentence.
+pub(crate) fn platform(platform: &Platform) -> String {
+    if *platform == Platform::any() { "any platform".to_owned() } else { platform.to_string() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,9 +73,9 @@ mod tests {
         for (count, text) in [
             (0, "0 B"),
             (999, "999 B"),
-            (1000, "1.00 KB"),
-            (12_345, "12.3 KB"),
-            (999_999, "999 KB"),
+            (1000, "1.00 kB"),
+            (12_345, "12.3 kB"),
+            (999_999, "999 kB"),
             (1_240_000_000, "1.24 GB"),
         ] {
             assert_eq!(bytes(count), text);
@@ -78,5 +89,7 @@ mod tests {
         assert_eq!(share(42, 1000), "4.2 %");
         assert_eq!(share(0, 0), "0.0 %");
         assert_eq!(count(1, "file"), "1 file");
+        assert_eq!((counted(1), counted(2)), ("1 entry".to_owned(), "2 entries".to_owned()));
+        assert_eq!(platform(&Platform::any()), "any platform");
     }
 }

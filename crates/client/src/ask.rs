@@ -4,13 +4,13 @@
 //! caller believes; what the last one said is the error.
 
 use crate::drive::Network;
-use crate::error::PullError;
+use crate::error::{PullError, with_causes};
+use crate::progress::Progress;
 use crate::request::EdgeUrl;
 use crate::session::{DropReason, EdgeIndex, Failure};
 use crate::transport::{GetRequest, Transport, TransportError};
 use penstock_core::api::ProblemDocument;
 use penstock_core::limits::ANSWER_JSON_BYTES_MAX;
-use std::error::Error;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
@@ -26,39 +26,62 @@ const ROUND_PAUSE_MS: u64 = 400;
 /// Longest `Retry-After` that is waited for in full; a longer one is waited for so long, too, and then asked again.
 const RETRY_AFTER_SECONDS_MAX: u64 = 60;
 
-/// Asks edges in turn until `believe` accepts an answer of at most `max` bytes.
+/// A small question.
+pub(crate) struct Query<'a> {
+    /// Path and query.
+    pub(crate) target: &'a str,
+    /// Most bytes of an answer.
+    pub(crate) max: usize,
+    /// What is asked for, in words: an edge that has nothing under a name cannot say which part of it is wrong.
+    pub(crate) asked: &'a str,
+}
+
+/// Asks edges in turn until `believe` accepts an answer. An edge that is of no use is told of when another one, or a
+/// further round, follows.
 pub(crate) fn ask<T>(
     network: &Network,
-    target: &str,
-    max: usize,
+    query: &Query<'_>,
+    progress: &dyn Progress,
     mut believe: impl FnMut(&[u8]) -> Result<T, PullError>,
 ) -> Result<T, PullError> {
     let mut last = PullError::NoEdges;
+    let others = network.edges().len() > 1;
     for round in 0..ROUNDS {
         let mut pause_ms = pause_ms_after(round, None);
         let mut may_pass = false;
         for (index, edge) in network.edges().iter().enumerate() {
             let answer = network.ask(|transport| {
-                let target = target.to_owned();
+                let (target, max) = (query.target.to_owned(), query.max);
                 async move { get(transport.as_ref(), EdgeIndex(index), &target, max).await }
             });
-            match answer {
+            let mut passes = false;
+            let error = match answer {
                 Ok(Answered::Body(bytes)) => match believe(&bytes) {
-                    Ok(value) => return Ok(value),
-                    Err(error) => last = prefer(last, error),
+                    Ok(value) => {
+                        network.answered(EdgeIndex(index));
+                        return Ok(value);
+                    }
+                    Err(error) => error,
                 },
                 Ok(Answered::Status { status, retry_after_seconds, body }) => {
                     if matches!(status, 408 | 425 | 429 | 500..=599) {
-                        may_pass = true;
+                        passes = true;
                         pause_ms = pause_ms.max(pause_ms_after(round, retry_after_seconds));
                     }
-                    last = prefer(last, refusal(edge, status, &body));
+                    refusal(edge, status, &body, query.asked)
                 }
                 Err(error) => {
-                    may_pass |= matches!(&error, Trouble::Transport(error) if error.failure() == Failure::Broken);
-                    last = prefer(last, PullError::NoAnswer { edge: edge.to_string(), reason: words(&error) });
+                    passes = matches!(&error, Trouble::Transport(error) if error.failure() == Failure::Broken);
+                    PullError::NoAnswer { edge: edge.to_string(), reason: words(edge, &error) }
                 }
+            };
+            may_pass |= passes;
+            let is_news = network.no_use(EdgeIndex(index), reason(&error));
+            if is_news && (others || passes) {
+                let next = if others { "asking the others" } else { "trying again" };
+                progress.note(&format!("{edge}: {}, {next}", reason(&error)));
             }
+            last = prefer(last, error);
         }
         if !may_pass {
             break;
@@ -68,6 +91,16 @@ pub(crate) fn ask<T>(
         }
     }
     Err(last)
+}
+
+/// An edge's failing, without its address.
+fn reason(error: &PullError) -> String {
+    match error {
+        PullError::NoAnswer { reason, .. } => format!("not answering ({reason})"),
+        PullError::Unknown { asked, .. } => format!("it has nothing under this name: {asked}"),
+        PullError::EdgeRefused { status, code, .. } => format!("it refused with status {status} ({code})"),
+        other => with_causes(other),
+    }
 }
 
 /// How long to wait after a round: what an edge asked for, within bounds.
@@ -81,8 +114,9 @@ fn prefer(old: PullError, new: PullError) -> PullError {
     let weight = |error: &PullError| match error {
         PullError::NoEdges => 0,
         PullError::NoAnswer { .. } => 1,
-        PullError::EdgeRefused { .. } => 2,
-        _ => 3,
+        PullError::Unknown { .. } => 2,
+        PullError::EdgeRefused { .. } => 3,
+        _ => 4,
     };
     if weight(&new) >= weight(&old) { new } else { old }
 }
@@ -128,7 +162,7 @@ async fn get(transport: &dyn Transport, edge: EdgeIndex, target: &str, max: usiz
     Ok(if good { Answered::Body(body) } else { Answered::Status { status, retry_after_seconds, body } })
 }
 
-fn refusal(edge: &EdgeUrl, status: u16, body: &[u8]) -> PullError {
+fn refusal(edge: &EdgeUrl, status: u16, body: &[u8], asked: &str) -> PullError {
     let edge = edge.to_string();
     if (300..400).contains(&status) {
         return PullError::NoAnswer { edge, reason: DropReason::Redirected.to_string() };
@@ -141,6 +175,9 @@ fn refusal(edge: &EdgeUrl, status: u16, body: &[u8]) -> PullError {
         || ("unknown".to_owned(), String::new()),
         |p| (clean(&p.code), clean(if p.detail.is_empty() { p.title.as_str() } else { p.detail.as_str() })),
     );
+    if status == 404 {
+        return PullError::Unknown { edge, asked: asked.to_owned(), code };
+    }
     PullError::EdgeRefused { edge, status, code, detail }
 }
 
@@ -149,20 +186,12 @@ fn clean(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(300).collect()
 }
 
-/// An error with its causes, for a message that has no other place for them.
-fn words(error: &Trouble) -> String {
-    let first: &(dyn Error + 'static) = match error {
-        Trouble::Transport(error) => error,
-        other => other,
-    };
-    let mut words = first.to_string();
-    let mut cause = first.source();
-    while let Some(error) = cause {
-        words.push_str(": ");
-        words.push_str(&error.to_string());
-        cause = error.source();
-    }
-    words
+/// An error with its causes, and what may help.
+fn words(edge: &EdgeUrl, error: &Trouble) -> String {
+    let Trouble::Transport(error) = error else { return error.to_string() };
+    let words = with_causes(error);
+    let is_no_http = matches!(error, TransportError::Http(error) if error.is_parse());
+    if is_no_http && !edge.is_secure() { format!("{words}; is it an https address?") } else { words }
 }
 
 #[cfg(test)]

@@ -160,6 +160,9 @@ impl Assembler<'_> {
                 };
             if there {
                 done.reused_bytes += target.row(row).bytes;
+                if self.moves == Moves::Copy {
+                    done.written_bytes += target.row(row).bytes;
+                }
             } else {
                 // The disk cannot, or the file is damaged: copy what is good, fetch the rest.
                 copied.push((row, old));

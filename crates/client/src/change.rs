@@ -123,7 +123,7 @@ mod tests {
     fn a_removal_knows_its_other_spelling_whatever_batch_that_was_in() {
         let old = Listing::sample(b"old", &["Data/Readme", "gone", "z/Last"]);
         let target = Listing::sample(b"new", &["data/README", "other", "z/LAST"]);
-        let shelf = Shelf::aside(None).expect("shelf");
+        let shelf = Shelf::aside(None);
         let staged = Resumed::nothing(&target);
         let have = Have { listing: &old, scan: None, owner: Owner::Install };
         let scene = Scene {
@@ -132,7 +132,7 @@ mod tests {
             have: Some(have),
             shelf: &shelf,
             root: None,
-            volume: Volume { free_bytes: 0, block_bytes: 1, links: Links::Expected },
+            volume: Volume { free_bytes: 0, block_bytes: 1, free_files: None, links: Links::Expected },
             from: None,
             present: None,
             staged: &staged,

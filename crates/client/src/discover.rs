@@ -3,7 +3,7 @@
 //! Owns who is believed: nothing that an edge says counts before a signature says so too, and nothing
 //! is written for a release that is refused.
 
-use crate::ask::ask;
+use crate::ask::{Query, ask};
 use crate::drive::{Checker, Network, Sink};
 use crate::error::PullError;
 use crate::progress::{Phase, Progress};
@@ -26,6 +26,8 @@ pub(crate) struct Found {
     pub(crate) manifest: VerifiedManifest,
     /// Its bytes, to be kept.
     pub(crate) manifest_bytes: Vec<u8>,
+    /// How many of them were downloaded: none, when the install keeps this root already.
+    pub(crate) fetched_bytes: u64,
     /// Publisher keys in force.
     pub(crate) trust: TrustSet,
     /// The channel and what was seen of it, if it came from a channel.
@@ -44,6 +46,17 @@ pub(crate) struct Question<'a> {
     pub(crate) now: UnixSeconds,
 }
 
+impl Question<'_> {
+    /// In words, for a player who mistyped one of them.
+    fn words(&self) -> String {
+        let target = match self.target {
+            Target::Channel(channel) => format!("channel {channel}"),
+            Target::Version(version) => format!("version {version}"),
+        };
+        format!("product {}, {target}, platform {}", self.product, self.platform)
+    }
+}
+
 /// What an answer points at.
 struct Pointed {
     version: Version,
@@ -53,12 +66,17 @@ struct Pointed {
     seen: Option<(ChannelName, Memory)>,
 }
 
-/// Asks what to install and verifies the manifest root.
-pub(crate) fn discover(network: &Network, question: &Question<'_>) -> Result<Found, PullError> {
+/// Asks what to install and verifies the manifest root, which is fetched unless the shelf has it.
+pub(crate) fn discover(
+    network: &Network,
+    question: &Question<'_>,
+    shelf: Option<&Shelf<'_>>,
+    progress: &dyn Progress,
+) -> Result<Found, PullError> {
     let base = starting_trust(question);
     let pointed = match question.target {
-        Target::Channel(channel) => ask_channel(network, question, channel, &base)?,
-        Target::Version(version) => ask_version(network, question, version, &base)?,
+        Target::Channel(channel) => ask_channel(network, question, channel, &base, progress)?,
+        Target::Version(version) => ask_version(network, question, version, &base, progress)?,
     };
     let max = usize::try_from(pointed.manifest_bytes).unwrap_or(usize::MAX);
     if max > ENVELOPE_BYTES_MAX {
@@ -70,10 +88,19 @@ pub(crate) fn discover(network: &Network, question: &Question<'_>) -> Result<Fou
         platform: question.platform,
         version: &pointed.version,
     };
+    if let Some(bytes) = shelf.map(|shelf| shelf.read(&pointed.manifest)).transpose()?.flatten()
+        && let Ok(manifest) = manifest::verify(&bytes, &pointed.trust, &expected)
+    {
+        let (trust, seen) = (pointed.trust, pointed.seen);
+        return Ok(Found { manifest, manifest_bytes: bytes, fetched_bytes: 0, trust, seen });
+    }
     let target = format!("/v1/blobs/{}", pointed.manifest);
-    let (manifest, manifest_bytes) =
-        ask(network, &target, max, |bytes| Ok((manifest::verify(bytes, &pointed.trust, &expected)?, bytes.to_vec())))?;
-    Ok(Found { manifest, manifest_bytes, trust: pointed.trust, seen: pointed.seen })
+    let asked = format!("the manifest of {} {}", question.product, pointed.version);
+    let query = Query { target: &target, max, asked: &asked };
+    let believe = |bytes: &[u8]| Ok((manifest::verify(bytes, &pointed.trust, &expected)?, bytes.to_vec()));
+    let (manifest, manifest_bytes) = ask(network, &query, progress, believe)?;
+    let fetched_bytes = manifest_bytes.len() as u64;
+    Ok(Found { manifest, manifest_bytes, fetched_bytes, trust: pointed.trust, seen: pointed.seen })
 }
 
 /// Keys to start from: an install that has already followed rotations from the keys given now must
@@ -91,13 +118,15 @@ fn ask_channel(
     question: &Question<'_>,
     channel: &ChannelName,
     base: &TrustSet,
+    progress: &dyn Progress,
 ) -> Result<Pointed, PullError> {
     let Question { product, platform, .. } = question;
     let wanted = Wanted { product: (*product).clone(), platform: (*platform).clone(), channel: channel.clone() };
     let memory = question.state.map(|state| state.memory_for(channel)).unwrap_or_default();
     let have = question.state.map(|state| format!("&have={}", escape(state.installed.version.as_str())));
     let target = format!("/v1/products/{product}/channels/{channel}?platform={platform}{}", have.unwrap_or_default());
-    ask(network, &target, ANSWER_JSON_BYTES_MAX, |bytes| {
+    let query = Query { target: &target, max: ANSWER_JSON_BYTES_MAX, asked: &question.words() };
+    ask(network, &query, progress, |bytes| {
         let offer: ChannelAnswer = parse(network, bytes)?;
         let trust = trust::follow_rotations(base, &offer.rotations)?;
         let head = trust::verify_offer(&trust, &offer.delegation, &offer.head, &wanted, &memory, question.now)?;
@@ -117,10 +146,12 @@ fn ask_version(
     question: &Question<'_>,
     version: &Version,
     base: &TrustSet,
+    progress: &dyn Progress,
 ) -> Result<Pointed, PullError> {
     let Question { product, platform, .. } = question;
     let target = format!("/v1/products/{product}/releases/{}?platform={platform}", escape(version.as_str()));
-    ask(network, &target, ANSWER_JSON_BYTES_MAX, |bytes| {
+    let query = Query { target: &target, max: ANSWER_JSON_BYTES_MAX, asked: &question.words() };
+    ask(network, &query, progress, |bytes| {
         let answer: ReleaseAnswer = parse(network, bytes)?;
         let trust = trust::follow_rotations(base, &answer.rotations)?;
         Ok(Pointed {

@@ -4,16 +4,18 @@
 //! One thread runs the session, others decrypt what connections receive; workers decode, hash and write. Complete items wait in memory for
 //! a worker, at most [`WAITING_BYTES_MAX`] of them; beyond that, sockets are simply not read.
 
-use crate::error::PullError;
+use crate::error::{PullError, with_causes};
 use crate::pool::{WorkerPanicked, guarded};
 use crate::progress::Progress;
 use crate::rate::RateBucket;
 use crate::request::{EdgeUrl, Tuning};
-use crate::session::{Action, AnswerHead, Arrived, Failure, Item, ItemId, Millis, RangeRequest, RequestId, Session};
-use crate::session::{SessionLimits, Verdict};
+use crate::session::{
+    Action, AnswerHead, Arrived, EdgeIndex, Failure, Item, ItemId, Millis, RangeRequest, RequestId, Session,
+    SessionLimits, Trouble, Verdict,
+};
 use crate::transport::{GetRequest, Transport, TransportError};
 use bytes::Bytes;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -46,7 +48,10 @@ pub(crate) struct Network {
     started: Instant,
     bucket: Option<Arc<Mutex<RateBucket>>>,
     workers: usize,
-    told: usize,
+    /// Dropped edges that the player knows of.
+    told: Vec<EdgeIndex>,
+    /// Edges that had no good answer to the last question, and why.
+    no_use: Mutex<BTreeMap<EdgeIndex, String>>,
 }
 
 enum Event {
@@ -90,16 +95,28 @@ impl Network {
             started: Instant::now(),
             bucket: tuning.limit_rate.map(|rate| Arc::new(Mutex::new(RateBucket::new(rate)))),
             workers: crate::pool::worker_count(tuning.workers),
-            told: 0,
+            told: Vec::new(),
+            no_use: Mutex::default(),
         })
     }
     /// Content bytes received so far.
     pub(crate) const fn received_bytes(&self) -> u64 {
         self.session.received_bytes()
     }
-    /// Edges that were dropped, in words.
+    /// Edges that were dropped, or that neither answered a question nor delivered anything, in words.
     pub(crate) fn dropped(&self) -> Vec<String> {
-        self.session.dropped().map(|(edge, reason)| format!("{}: {reason}", self.edges[edge.0])).collect()
+        let mut reasons = lock(&self.no_use).clone();
+        reasons.retain(|edge, _| !self.session.has_delivered(*edge));
+        reasons.extend(self.session.dropped().map(|(edge, reason)| (edge, reason.to_string())));
+        reasons.iter().map(|(edge, reason)| format!("{}: {reason}", self.edges[edge.0])).collect()
+    }
+    /// An edge answered well.
+    pub(crate) fn answered(&self, edge: EdgeIndex) {
+        lock(&self.no_use).remove(&edge);
+    }
+    /// An edge did not. Gives whether that is news.
+    pub(crate) fn no_use(&self, edge: EdgeIndex, reason: String) -> bool {
+        lock(&self.no_use).insert(edge, reason).is_none()
     }
     /// The addresses.
     pub(crate) fn edges(&self) -> &[EdgeUrl] {
@@ -133,6 +150,9 @@ impl Network {
                 transport: &self.transport,
                 bucket: self.bucket.as_ref(),
                 started: self.started,
+                edges: &self.edges,
+                no_use: &self.no_use,
+                progress,
                 jobs,
                 room: Arc::new(Semaphore::new(WAITING_BYTES_MAX as usize)),
                 places: Arc::new(Semaphore::new(WAITING_ITEMS_MAX)),
@@ -140,10 +160,12 @@ impl Network {
             };
             self.runtime.block_on(lane.run(judgements))
         });
-        for note in self.dropped().iter().skip(self.told) {
-            progress.note(&format!("dropped {note}"));
+        for (edge, reason) in self.session.dropped() {
+            if !self.told.contains(&edge) {
+                progress.note(&format!("dropped {}: {reason}", self.edges[edge.0]));
+                self.told.push(edge);
+            }
         }
-        self.told = self.session.dropped().count();
         result
     }
 }
@@ -166,6 +188,10 @@ struct Lane<'a> {
     transport: &'a Arc<dyn Transport>,
     bucket: Option<&'a Arc<Mutex<RateBucket>>>,
     started: Instant,
+    edges: &'a [EdgeUrl],
+    /// Edges whose failing was told of before.
+    no_use: &'a Mutex<BTreeMap<EdgeIndex, String>>,
+    progress: &'a dyn Progress,
     jobs: crossbeam_channel::Sender<Job>,
     /// Bytes that may wait for a worker.
     room: Arc<Semaphore>,
@@ -189,7 +215,9 @@ impl Lane<'_> {
                     return self.stop(error);
                 }
             }
-            let until = match self.session.next_action(self.now()) {
+            let action = self.session.next_action(self.now());
+            self.tell(None);
+            let until = match action {
                 Action::Start(request) => {
                     self.start(request, &events);
                     continue;
@@ -289,9 +317,26 @@ impl Lane<'_> {
                 self.running.remove(&id);
                 tracing::debug!(request = id.0, error = &error as &dyn std::error::Error, "a request failed");
                 self.session.on_failure(id, error.failure(), now);
+                self.tell(Some(&error));
             }
         }
         Ok(())
+    }
+
+    /// Tells which edges began to fail: otherwise nothing is heard for as long as a sole edge is waited for.
+    fn tell(&mut self, error: Option<&TransportError>) {
+        for (edge, trouble) in self.session.take_troubles() {
+            if lock(self.no_use).contains_key(&edge) {
+                continue;
+            }
+            let what = match (trouble, error) {
+                (Trouble::Broken, Some(error)) => format!("not answering ({})", with_causes(error)),
+                (Trouble::Broken, None) => "its answer broke off".to_owned(),
+                (Trouble::Stalled, _) => "nothing came for too long".to_owned(),
+                (Trouble::Status(status), _) => format!("it answered with status {status}"),
+            };
+            self.progress.note(&format!("{}: {what}, trying again", self.edges[edge.0]));
+        }
     }
 
     fn start(&mut self, request: RangeRequest, events: &mpsc::Sender<Event>) {
@@ -321,7 +366,13 @@ impl Lane<'_> {
             task.abort();
             self.session.on_failure(id, Failure::Broken, now);
         }
+        // That was ours, and no edge's.
+        self.session.take_troubles();
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn converse(
@@ -338,7 +389,7 @@ async fn converse(
         let piece = piece?;
         if let Some(bucket) = bucket {
             let now_ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            let pause = bucket.lock().unwrap_or_else(PoisonError::into_inner).take(piece.len() as u64, now_ns);
+            let pause = lock(bucket).take(piece.len() as u64, now_ns);
             if pause > 0 {
                 tokio::time::sleep(Duration::from_nanos(pause)).await;
             }
@@ -351,80 +402,4 @@ async fn converse(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::progress::Silent;
-    use crate::session::EdgeIndex;
-    use crate::transport::{Answer, AnswerBody, BoxFuture};
-    use penstock_core::blob::{BlobId, ByteRange};
-
-    /// Serves zeros.
-    struct Zeros;
-
-    struct Once(Option<Bytes>);
-
-    impl AnswerBody for Once {
-        fn next(&mut self) -> BoxFuture<'_, Option<Result<Bytes, TransportError>>> {
-            Box::pin(async move { self.0.take().map(Ok) })
-        }
-    }
-
-    impl Transport for Zeros {
-        fn get(&self, _: EdgeIndex, request: GetRequest) -> BoxFuture<'_, Result<Answer, TransportError>> {
-            let range = request.range.expect("blobs are asked for by range");
-            let head = AnswerHead {
-                status: 206,
-                content_range: Some((range.start(), range.end() - 1)),
-                content_length: Some(range.len()),
-                retry_after_seconds: None,
-            };
-            let body = Bytes::from(vec![0; usize::try_from(range.len()).expect("small")]);
-            Box::pin(async move { Ok(Answer { head, body: Box::new(Once(Some(body))) }) })
-        }
-    }
-
-    struct Panics;
-
-    impl Sink for Panics {
-        fn checker(&self) -> Checker<'_> {
-            Box::new(|item, _| if item.0 == 3 { panic!("a bug") } else { Ok(Verdict::Good) })
-        }
-    }
-
-    struct Agrees;
-
-    impl Sink for Agrees {
-        fn checker(&self) -> Checker<'_> {
-            Box::new(|_, _| Ok(Verdict::Good))
-        }
-    }
-
-    fn items(count: u32) -> Vec<Item> {
-        let item = |at: u32| {
-            let start = u64::from(at) * 100;
-            let range = ByteRange::new(start, start + 100).expect("not empty");
-            Item { id: ItemId(at), blob: BlobId::of(b"pack"), range }
-        };
-        (0..count).map(item).collect()
-    }
-
-    /// A real build with thousands of small files hung: one piece of an answer held more items than both queues do, so
-    /// that the loop waited for the workers and the workers for the loop.
-    #[test]
-    fn more_tiny_items_than_the_queues_hold_come_through() {
-        let edges = vec!["http://127.0.0.1:1".parse().expect("url")];
-        let mut network = Network::new(&edges, Arc::new(Zeros), &Tuning::default()).expect("network");
-        let many = u32::try_from(5 * WAITING_ITEMS_MAX).expect("small");
-        network.fetch(items(many), &Agrees, &Silent).expect("all are good");
-        assert_eq!(network.received_bytes(), u64::from(many) * 100);
-    }
-
-    /// Found in review: the verdict of an item whose check panicked never came, and the pull waited for ever.
-    #[test]
-    fn a_panic_in_a_check_ends_the_fetch_with_an_error() {
-        let edges = vec!["http://127.0.0.1:1".parse().expect("url")];
-        let mut network = Network::new(&edges, Arc::new(Zeros), &Tuning::default()).expect("network");
-        let result = network.fetch(items(8), &Panics, &Silent);
-        assert!(matches!(result, Err(PullError::Worker(_))), "{result:?}");
-    }
-}
+mod tests;

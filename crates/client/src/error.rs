@@ -5,14 +5,15 @@
 
 use crate::listing::ListingError;
 use crate::pool::WorkerPanicked;
-use crate::session::SessionError;
+use crate::session::{DropReason, SessionError};
 use crate::transport::{TlsError, TransportError};
 use penstock_core::id::{Platform, ProductId, Version};
 use penstock_core::manifest::ManifestError;
 use penstock_core::trust::TrustError;
 use penstock_frames::part::PartError;
+use std::error::Error;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Whether to try again (or look for a fault), or to accept that the answer is no.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +67,9 @@ pub enum DiskError {
         source: io::Error,
     },
     /// A symbolic link where a directory or file of the install belongs.
-    #[error("{path:?} leads through a symbolic link, which is never followed: remove the link")]
+    #[error(
+        "{path:?} leads through a symbolic link, which is never followed: remove the link or choose another directory"
+    )]
     Symlink {
         /// Path inside the install.
         path: String,
@@ -119,6 +122,16 @@ pub enum PullError {
         /// What went wrong.
         reason: String,
     },
+    /// An edge has nothing of that name.
+    #[error("{edge} has nothing under this name: {asked} (status 404, {code})")]
+    Unknown {
+        /// Which edge.
+        edge: String,
+        /// What it was asked for.
+        asked: String,
+        /// Stable code of the problem document.
+        code: String,
+    },
     /// An edge refused, with its documented code.
     #[error("{edge} refused with status {status} ({code}): {detail}")]
     EdgeRefused {
@@ -162,7 +175,52 @@ pub enum PullError {
         /// Free bytes for this user.
         free_bytes: u64,
     },
-    /// The disk refused.
+    /// Not enough room for more files; no content was downloaded.
+    #[error(
+        "the volume of {dir:?} has no room for so many files: {needed_files} more are needed at the peak, \
+         {free_files} are free (inodes)"
+    )]
+    NoFiles {
+        /// The install.
+        dir: PathBuf,
+        /// Most new files, directories and links that the leanest plan needs.
+        needed_files: u64,
+        /// Free for this user.
+        free_files: u64,
+    },
+    /// The volume became full in the middle of the download.
+    #[error(
+        "no space left on the volume of {dir:?}: what was fetched is kept; {make_room} and run the same command again \
+         to continue", make_room = make_room(*missing_bytes)
+    )]
+    Full {
+        /// The install.
+        dir: PathBuf,
+        /// How much is missing, as far as is known; 0 where it is not.
+        missing_bytes: u64,
+        /// What could not be written.
+        source: DiskError,
+    },
+    /// The files are as they should be, but a full volume keeps the state from being renewed.
+    #[error(
+        "the files in {dir:?} are up to date, but what was learnt of the newest offer cannot be noted: {source}; free a \
+         few KiB and run the same command again"
+    )]
+    NotNoted {
+        /// The install.
+        dir: PathBuf,
+        /// What could not be written.
+        source: DiskError,
+    },
+    /// The disk refused, in this install.
+    #[error("in {dir:?}: {source}")]
+    DiskIn {
+        /// The install.
+        dir: PathBuf,
+        /// What it refused.
+        source: DiskError,
+    },
+    /// The disk refused, where it is not known yet in which install. Callers get [`PullError::DiskIn`].
     #[error(transparent)]
     Disk(#[from] DiskError),
     /// The directory cannot be opened or created.
@@ -179,6 +237,9 @@ pub enum PullError {
     /// No state: nothing was ever installed here.
     #[error("{0:?} is not a Penstock install (it has no .penstock/state.json)")]
     NotAnInstall(PathBuf),
+    /// No state yet: a first install was interrupted.
+    #[error("an install was begun in {0:?} and not finished: run pull again")]
+    Begun(PathBuf),
     /// The state cannot be read. A pull renews it; other operations need it.
     #[error("{file:?} is damaged: pull again to renew it")]
     State {
@@ -218,6 +279,9 @@ pub enum PullError {
     /// No previous version was kept.
     #[error("no previous version is kept here: pull with --keep-previous, or pull --version to fetch it")]
     NoPrevious,
+    /// The files are a mix of the installed version and another one, and not all of what a rollback needs was kept.
+    #[error("an update to version {0} is only half in place here: run pull or repair first, then roll back")]
+    Unfinished(Version),
     /// A kept file of the previous version is damaged.
     #[error("the kept file of the previous version for {0:?} is damaged: pull that version instead")]
     PreviousDamaged(String),
@@ -242,30 +306,76 @@ impl PullError {
             | Self::Part(_)
             | Self::Listing(_)
             | Self::NoSpace { .. }
+            | Self::NoFiles { .. }
+            | Self::Full { .. }
+            | Self::NotNoted { .. }
             | Self::OtherProduct { .. }
             | Self::FileSums(_)
-            | Self::Disk(DiskError::Full { .. } | DiskError::Symlink { .. })
-            | Self::Session(SessionError::NoEdgeLeft(crate::session::DropReason::Refused(_)))
             | Self::DirectoryInTheWay(_) => ErrorClass::Refused,
+            Self::Disk(error) | Self::DiskIn { source: error, .. } => match error {
+                DiskError::Full { .. } | DiskError::Symlink { .. } => ErrorClass::Refused,
+                _ => ErrorClass::Failed,
+            },
+            Self::Session(error) => match error {
+                // A blob that no edge has is missing, not forbidden.
+                SessionError::NoEdgeLeft(DropReason::Refused(404)) => ErrorClass::Failed,
+                SessionError::NoEdgeLeft(DropReason::Refused(_)) => ErrorClass::Refused,
+                _ => ErrorClass::Failed,
+            },
             Self::NoEdges
             | Self::Tls(_)
             | Self::Transport(_)
             | Self::Runtime(_)
             | Self::NoAnswer { .. }
-            | Self::Session(_)
-            | Self::Disk(_)
+            | Self::Unknown { .. }
             | Self::Open { .. }
             | Self::Busy(_)
             | Self::NotAnInstall(_)
+            | Self::Begun(_)
             | Self::State { .. }
             | Self::StateFormat(_)
             | Self::Journal(_)
             | Self::KeptManifest(_)
             | Self::Worker(_)
             | Self::NoPrevious
+            | Self::Unfinished(_)
             | Self::PreviousDamaged(_) => ErrorClass::Failed,
         }
     }
+    /// What the disk refused, if it did.
+    #[must_use]
+    pub const fn disk(&self) -> Option<&DiskError> {
+        match self {
+            Self::Disk(error)
+            | Self::DiskIn { source: error, .. }
+            | Self::Full { source: error, .. }
+            | Self::NotNoted { source: error, .. } => Some(error),
+            _ => None,
+        }
+    }
+    /// Names the install, where the error names only a path inside it.
+    pub(crate) fn within(self, dir: &Path) -> Self {
+        match self {
+            Self::Disk(source) => Self::DiskIn { dir: dir.to_owned(), source },
+            other => other,
+        }
+    }
+}
+
+fn make_room(missing_bytes: u64) -> String {
+    if missing_bytes == 0 { "make room".to_owned() } else { format!("free {missing_bytes} bytes") }
+}
+
+/// An error with its causes, for a message that has no other place for them.
+pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        words.push_str(": ");
+        words.push_str(&error.to_string());
+        cause = error.source();
+    }
+    words
 }
 
 impl DiskError {
@@ -280,6 +390,20 @@ impl DiskError {
             io::ErrorKind::ExecutableFileBusy | io::ErrorKind::ResourceBusy => Self::InUse { path, source },
             _ if crate::platform::is_sharing_violation(&source) => Self::InUse { path, source },
             _ => Self::Io { what, path, source },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_no_refusal_by_policy() {
+        let left = |status| PullError::Session(SessionError::NoEdgeLeft(DropReason::Refused(status))).class();
+        assert_eq!(left(404), ErrorClass::Failed);
+        for status in [401, 403, 410, 451] {
+            assert_eq!(left(status), ErrorClass::Refused, "{status}");
         }
     }
 }

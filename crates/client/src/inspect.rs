@@ -2,7 +2,6 @@
 
 use crate::error::PullError;
 use crate::install::{OnDamage, Opened, kept_manifest};
-use crate::layout;
 use crate::shelf::Shelf;
 use penstock_core::blob::BlobId;
 use penstock_core::id::{ChannelName, Platform, ProductId, Version};
@@ -19,7 +18,8 @@ pub struct InstallSummary {
     pub platform: Platform,
     /// Channel of the last pull by channel.
     pub channel: Option<ChannelName>,
-    /// Installed version.
+    /// Installed version; that of a first install, too, which was interrupted while its files were put in place. Then it
+    /// is the `unfinished` one as well.
     pub version: Version,
     /// Its manifest.
     pub manifest: BlobId,
@@ -29,11 +29,16 @@ pub struct InstallSummary {
     pub content_bytes: Option<u64>,
     /// Files, directories and links.
     pub entries: Option<u64>,
-    /// Version on its way, if an update was interrupted between two.
+    /// Version on its way, if an update was interrupted while it was being put in place. Either a commit is pending (see
+    /// there), and this is the version that it ends in; or the update goes file by file and was interrupted between two
+    /// of its commits, and `pull` or `repair` goes on with it. An update that was interrupted before, while it was being
+    /// fetched, is no matter of the install's: it holds `version` and nothing else.
     pub unfinished: Option<Version>,
     /// Version that `rollback` goes back to.
     pub previous: Option<Version>,
-    /// Whether a commit was interrupted; the next command finishes it.
+    /// Whether a commit was decided and interrupted: files of two versions may stand beside each other until the next
+    /// command that may write finishes it, offline. `unfinished` says in which version it ends, unless the commit's
+    /// journal is damaged.
     pub commit_pending: bool,
     /// Publisher keys in force, as text.
     pub trust: String,
@@ -46,9 +51,20 @@ pub struct InstallSummary {
 /// # Errors
 /// [`PullError::NotAnInstall`] and errors of the disk.
 pub fn inspect(dir: &Path) -> Result<InstallSummary, PullError> {
+    look(dir).map_err(|error| error.within(dir))
+}
+
+fn look(dir: &Path) -> Result<InstallSummary, PullError> {
     let missing = || PullError::NotAnInstall(dir.to_owned());
     let opened = Opened::unlocked(dir, OnDamage::Refuse)?.ok_or_else(missing)?;
-    let state = opened.state.as_ref().ok_or_else(missing)?;
+    let commit_pending = opened.has_journal()?;
+    let decided = opened.decided_state().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the journal of an interrupted commit cannot be read");
+        None
+    });
+    let state = opened.state.as_ref().or(decided.as_ref()).ok_or_else(|| opened.without_state(dir))?;
+    let ends_in = decided.as_ref().map(|state| state.unfinished.as_ref().unwrap_or(&state.installed));
+    let unfinished = ends_in.or(state.unfinished.as_ref());
     let shelf = Shelf::of(&opened.root);
     let manifest = kept_manifest(&shelf, &state.installed).ok().flatten();
     let root = manifest.as_ref().map(|manifest| &manifest.root);
@@ -61,9 +77,9 @@ pub fn inspect(dir: &Path) -> Result<InstallSummary, PullError> {
         created: root.map(|root| root.created),
         content_bytes: root.map(penstock_core::manifest::Root::content_bytes),
         entries: root.map(penstock_core::manifest::Root::entry_count),
-        unfinished: state.unfinished.as_ref().map(|release| release.version.clone()),
+        unfinished: unfinished.map(|release| release.version.clone()),
         previous: state.previous.as_ref().map(|release| release.version.clone()),
-        commit_pending: opened.root.stat(layout::JOURNAL)?.is_some(),
+        commit_pending,
         trust: state.trust.clone(),
         edges: state.edges.iter().map(ToString::to_string).collect(),
     })

@@ -5,17 +5,18 @@ use crate::assemble::{Assembled, Assembler, Moves};
 use crate::change::Change;
 use crate::commit;
 use crate::drive::Network;
-use crate::error::PullError;
-use crate::journal::{self, Writer};
+use crate::error::{DiskError, PullError};
+use crate::journal::{self, Op, Writer};
 use crate::layout;
-use crate::listing::Listing;
-use crate::plan::{Owner, Plan, Scene};
+use crate::listing::{Listing, RowKind};
+use crate::plan::{COMMIT_BYTES, Owner, Plan, RowAction, Scene};
 use crate::platform::{Found, Lock, Root};
+use crate::preflight::in_blocks;
 use crate::progress::{Phase, Progress};
 use crate::ready::Lookahead;
 use crate::request::{EdgeUrl, Token, Tuning};
 use crate::shelf::Shelf;
-use crate::stage::Staging;
+use crate::stage::{self, Staging};
 use crate::state::{Release, State};
 use crate::transport::client_config;
 use crate::transport::http::HttpTransport;
@@ -23,6 +24,7 @@ use penstock_core::blob::BlobId;
 use penstock_core::envelope::Envelope;
 use penstock_core::manifest::Root as ManifestRoot;
 use penstock_core::path::CLIENT_DIR;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -56,9 +58,17 @@ impl Opened {
         }
         opened.take_lock(dir, progress)?;
         if opened.state.is_none() {
-            return Err(PullError::NotAnInstall(dir.to_owned()));
+            return Err(opened.without_state(dir));
         }
         Ok(opened)
+    }
+    /// What it means that there is no state.
+    pub(crate) fn without_state(&self, dir: &Path) -> PullError {
+        match self.root.stat(CLIENT_DIR) {
+            Ok(Some(Found::Directory)) => PullError::Begun(dir.to_owned()),
+            Ok(_) => PullError::NotAnInstall(dir.to_owned()),
+            Err(error) => error.into(),
+        }
     }
     /// Opens a directory without touching it; `None` when it is not there.
     pub(crate) fn unlocked(dir: &Path, damage: OnDamage) -> Result<Option<Self>, PullError> {
@@ -78,6 +88,10 @@ impl Opened {
     /// The state that an interrupted commit ends in, if there is one: it remembers the latest offer.
     pub(crate) fn decided_state(&self) -> Result<Option<State>, PullError> {
         Ok(journal::Reader::open(&self.root)?.map(|journal| journal.head.state))
+    }
+    /// Where there is no state yet: the one that a first install ends in, if its files were being put in place.
+    pub(crate) fn first_state(&self) -> Result<Option<State>, PullError> {
+        if self.state.is_some() { Ok(None) } else { self.decided_state() }
     }
     /// Creates the directory and its parents.
     pub(crate) fn create(dir: &Path) -> Result<Self, PullError> {
@@ -119,18 +133,25 @@ impl Opened {
         if !self.created_client_dir && self.created.is_empty() {
             return;
         }
-        let removed = self
-            .root
-            .remove_file(layout::LOCK)
-            .and_then(|()| self.root.remove_dir(layout::BLOBS))
-            .and_then(|_| self.root.remove_dir(CLIENT_DIR));
-        if let Err(error) = removed {
+        if self.created_client_dir
+            && let Err(error) = self.remove_client_dir()
+        {
             tracing::warn!(%error, "the client's directory stays behind");
         }
         for dir in &self.created {
             // A directory that somebody else uses by now is not empty and stays.
             std::fs::remove_dir(dir).ok();
         }
+    }
+
+    /// Removes a client's directory in which nothing is of use.
+    fn remove_client_dir(&self) -> Result<(), PullError> {
+        stage::clear(&self.root)?;
+        Shelf::retain(&self.root, &HashSet::new())?;
+        self.root.remove_dir(layout::BLOBS)?;
+        self.root.remove_file(layout::LOCK)?;
+        self.root.remove_dir(CLIENT_DIR)?;
+        Ok(())
     }
 }
 
@@ -242,16 +263,36 @@ impl Apply<'_> {
             let mut start = 0;
             for (index, end) in ends.iter().copied().enumerate() {
                 let last = index + 1 == ends.len();
-                let done = assembler.batch(plan, &(start..end), network.as_deref_mut())?;
+                let rows = start..end;
+                let done = assembler.batch(plan, &rows, network.as_deref_mut());
+                let done = done.map_err(|error| self.when_full(error, plan, &rows))?;
                 total.written_bytes += done.written_bytes;
                 total.reused_bytes += done.reused_bytes;
                 total.mended_bytes += done.mended_bytes;
-                self.commit(plan, start..end, last, &aside)?;
+                self.commit(plan, rows, last, &aside)?;
                 start = end;
             }
             Ok::<_, PullError>(total)
         })?;
         Ok((total, aside.into_iter().map(|(_, to)| to).collect()))
+    }
+
+    /// What a full volume means for the rest of some rows: what is staged stays, and the next run goes on from there.
+    fn when_full(&self, error: PullError, plan: &Plan, rows: &std::ops::Range<usize>) -> PullError {
+        let PullError::Disk(source @ DiskError::Full { .. }) = error else { return error };
+        let (target, dir) = (self.scene.target, self.scene.dir.to_owned());
+        let block_bytes = self.scene.volume.block_bytes;
+        let open_bytes = |row: usize| {
+            let there = match self.root.stat(&layout::staged(row)) {
+                Ok(Some(Found::File { allocated_bytes, .. })) => allocated_bytes,
+                _ => 0,
+            };
+            in_blocks(target.row(row).bytes, block_bytes).saturating_sub(there)
+        };
+        let staged = rows.clone().filter(|row| plan.actions[*row] == RowAction::Assemble);
+        let needed_bytes = staged.map(open_bytes).fold(COMMIT_BYTES, u64::saturating_add);
+        let free_bytes = self.root.volume().map_or(u64::MAX, |volume| volume.free_bytes);
+        PullError::Full { dir, missing_bytes: needed_bytes.saturating_sub(free_bytes), source }
     }
 
     /// Finds out whether a commit of some rows can be carried out.
@@ -278,14 +319,14 @@ impl Apply<'_> {
         let target = self.scene.target;
         // What was true before the download may not be so any more.
         self.look_ahead(plan, rows.clone(), last, aside)?;
-        for row in rows.clone().filter(|row| target.row(*row).kind == crate::listing::RowKind::Link) {
-            if plan.actions[row] != crate::plan::RowAction::Keep {
+        for row in rows.clone().filter(|row| target.row(*row).kind == RowKind::Link) {
+            if plan.actions[row] != RowAction::Keep {
                 self.root.remove_file(&layout::staged(row))?;
                 self.root.symlink(target.target(row), &layout::staged(row))?;
             }
         }
         self.progress.begin(Phase::Sync, 0);
-        for row in rows.clone().filter(|row| plan.actions[*row] == crate::plan::RowAction::Assemble) {
+        for row in rows.clone().filter(|row| plan.actions[*row] == RowAction::Assemble) {
             self.root.flush(&layout::staged(row))?;
         }
         self.root.sync_all()?;
@@ -294,9 +335,28 @@ impl Apply<'_> {
         let keep_in = have.filter(|_| keep).map(|have| layout::previous_name(&have.listing.manifest()));
         let head = journal::Head { format: journal::FORMAT, state: self.state_after(last), keep_in, last };
         let mut writer = Writer::begin(self.root, &head)?;
-        Change { target, have, plan, rows, last, aside, keep }.each(|op| writer.push(&op))?;
+        Change { target, have, plan, rows, last, aside, keep }.each(|op| {
+            if let Op::Place { staged, path, .. } = &op {
+                self.must_be_staged(*staged, path)?;
+            }
+            writer.push(&op)
+        })?;
         writer.finish()?;
         commit::commit(self.root, self.progress)
+    }
+
+    /// Carrying out a journal takes a staged entry that is gone for one that is in place already; so all of them are
+    /// there, with their length, when the journal is written.
+    fn must_be_staged(&self, row: usize, path: &str) -> Result<(), PullError> {
+        let wanted = self.scene.target.row(row);
+        match self.root.stat(&layout::staged(row))? {
+            Some(Found::File { bytes, .. }) if wanted.is_file() && bytes == wanted.bytes => Ok(()),
+            Some(Found::Link(_)) if wanted.kind == RowKind::Link => Ok(()),
+            _ => {
+                let source = std::io::Error::other("it is gone from .penstock/staging, or has another length there");
+                Err(DiskError::new("put in place", path, source).into())
+            }
+        }
     }
 
     fn state_after(&self, last: bool) -> State {

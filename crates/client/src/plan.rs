@@ -2,6 +2,7 @@
 //! only) and at manifest parts; changes nothing. "Repair" and "resume" are the same plan with other
 //! knowledge of what is on disk.
 
+mod entries;
 mod groups;
 mod rows;
 mod sources;
@@ -23,7 +24,7 @@ use std::path::Path;
 const LEAN_BATCH_BYTES: [u64; 3] = [256 << 20, 32 << 20, 0];
 /// Journal, state and directories: what a commit writes beside files, per changed entry and in all.
 const COMMIT_BYTES_PER_ENTRY: u64 = 160;
-const COMMIT_BYTES: u64 = 128 * 1024;
+pub(crate) const COMMIT_BYTES: u64 = 128 * 1024;
 
 /// What becomes of an entry of the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +75,14 @@ pub(crate) struct Wishes {
     pub(crate) keep_previous: bool,
     /// Manifest bytes already downloaded.
     pub(crate) manifest_bytes: u64,
+}
+
+impl Wishes {
+    /// Whether moved files are copied. A second name takes no room; but a kept previous file must not share its bytes with
+    /// a live one, and some disks have no second names.
+    fn copy_moves(self, scene: &Scene<'_>) -> bool {
+        self.keep_previous || scene.volume.links == Links::None
+    }
 }
 
 /// See the module's words.
@@ -129,37 +138,13 @@ impl Plan {
     /// Makes the plan.
     ///
     /// # Errors
-    /// [`PullError::NoSpace`] when not even the lean plan fits; [`PullError::DirectoryInTheWay`] and
+    /// [`PullError::NoSpace`] or [`PullError::NoFiles`] when not even the lean plan fits; [`PullError::DirectoryInTheWay`] and
     /// symbolic links in the way; errors of the disk.
     pub(crate) fn make(scene: &Scene<'_>, wishes: Wishes) -> Result<Self, PullError> {
         let mut rows = rows::decide(scene)?;
-        let free_bytes = scene.volume.free_bytes;
-        let overhead = |claims: &[(usize, Claim)]| COMMIT_BYTES + COMMIT_BYTES_PER_ENTRY * claims.len() as u64;
-        let all = claims(scene, &rows.actions, wishes);
-        let whole = whole_peak(&all).saturating_add(overhead(&all));
-        let mut chosen = (Strategy::Whole, whole, vec![rows.actions.len()]);
-        if whole > free_bytes {
-            let mut needed = whole;
-            let mut lean = None;
-            if rows.lean_is_possible && !wishes.keep_previous {
-                rows::copy_what_is_replaced(scene, &mut rows.actions);
-                let all = claims(scene, &rows.actions, wishes);
-                for batch_bytes in LEAN_BATCH_BYTES {
-                    let (peak, ends) = lean_peak(&all, batch_bytes, rows.actions.len());
-                    let peak = peak.saturating_add(overhead(&all));
-                    needed = needed.min(peak);
-                    if peak <= free_bytes {
-                        lean = Some((Strategy::Lean, peak, ends));
-                        break;
-                    }
-                }
-            }
-            chosen =
-                lean.ok_or_else(|| PullError::NoSpace { dir: scene.dir.to_owned(), needed_bytes: needed, free_bytes })?;
-        }
-        let (strategy, peak_extra_bytes, batch_ends) = chosen;
+        let (strategy, peak_extra_bytes, batch_ends) = choose(scene, wishes, &mut rows)?;
         let mut plan = Self::blank(scene, rows, batch_ends);
-        let sums = plan.find_sources(scene)?;
+        let sums = plan.find_sources(scene, wishes)?;
         let files = |wanted: fn(RowAction) -> bool| {
             scene.target.files().filter(|row| wanted(plan.actions[*row])).count() as u64
         };
@@ -177,7 +162,7 @@ impl Plan {
             moved_files: files(|action| matches!(action, RowAction::Reuse(_))),
             removed_files: plan.removals.len() as u64,
             final_bytes: scene.target.content_bytes(),
-            space: Space { peak_extra_bytes, free_bytes },
+            space: Space { peak_extra_bytes, free_bytes: scene.volume.free_bytes },
         };
         Ok(plan)
     }
@@ -208,6 +193,8 @@ impl Plan {
             for visit in target.visit(part, &chunks) {
                 let Some(old) = old_of(visit.row) else { continue };
                 let position = have.listing.row(old).position + visit.offset;
+                // Whatever an earlier run staged of it is gone: it was to have a second name.
+                self.done.clear(visit.ordinal);
                 if self.places.set(visit.ordinal, target.chunk_count(), position) {
                     self.old.set(visit.ordinal);
                 } else {
@@ -293,12 +280,53 @@ impl Plan {
     }
 }
 
+/// How the plan comes into place: the strategy, the bytes that it takes at its peak, and where its batches end.
+fn choose(
+    scene: &Scene<'_>,
+    wishes: Wishes,
+    rows: &mut rows::Decided,
+) -> Result<(Strategy, u64, Vec<usize>), PullError> {
+    let (free_bytes, free_files) = (scene.volume.free_bytes, scene.volume.free_files);
+    let ends = vec![rows.actions.len()];
+    if !rows.change_anything() {
+        return Ok((Strategy::Whole, 0, ends));
+    }
+    let overhead = |claims: &[(usize, Claim)]| COMMIT_BYTES + COMMIT_BYTES_PER_ENTRY * claims.len() as u64;
+    let peak_files = |actions: &[RowAction], ends: &[usize]| match free_files {
+        Some(_) => entries::peak(scene, actions, wishes, ends),
+        None => 0,
+    };
+    let free_files = free_files.unwrap_or(u64::MAX);
+    let all = claims(scene, &rows.actions, wishes);
+    let mut needed_bytes = whole_peak(&all).saturating_add(overhead(&all));
+    let mut needed_files = peak_files(&rows.actions, &ends);
+    if needed_bytes <= free_bytes && needed_files <= free_files {
+        return Ok((Strategy::Whole, needed_bytes, ends));
+    }
+    if rows.lean_is_possible && !wishes.keep_previous {
+        rows::copy_what_is_replaced(scene, &mut rows.actions);
+        let all = claims(scene, &rows.actions, wishes);
+        for batch_bytes in LEAN_BATCH_BYTES {
+            let (peak, ends) = lean_peak(&all, batch_bytes, rows.actions.len());
+            let peak = peak.saturating_add(overhead(&all));
+            let files = peak_files(&rows.actions, &ends);
+            if peak <= free_bytes && files <= free_files {
+                return Ok((Strategy::Lean, peak, ends));
+            }
+            (needed_bytes, needed_files) = (needed_bytes.min(peak), needed_files.min(files));
+        }
+    }
+    let dir = scene.dir.to_owned();
+    if needed_bytes <= free_bytes {
+        return Err(PullError::NoFiles { dir, needed_files, free_files });
+    }
+    Err(PullError::NoSpace { dir, needed_bytes, free_bytes })
+}
+
 /// Room that each staged file takes and frees.
 fn claims(scene: &Scene<'_>, actions: &[RowAction], wishes: Wishes) -> Vec<(usize, Claim)> {
     let block_bytes = scene.volume.block_bytes;
-    // A second name takes no room; a kept previous file must not share its bytes with a live one, and some disks
-    // have no second names.
-    let moves_cost = wishes.keep_previous || scene.volume.links == Links::None;
+    let moves_cost = wishes.copy_moves(scene);
     let mut lives_on = Bits::new(scene.have.map_or(0, |have| have.listing.len()));
     if !moves_cost {
         // A file that lives on under another name frees nothing when its old name is replaced.

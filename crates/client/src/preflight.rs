@@ -36,7 +36,8 @@ pub struct Preflight {
     pub manifest_bytes: u64,
     /// Requests for content.
     pub requests: u64,
-    /// Bytes of files to be written.
+    /// Bytes of files to be written. A moved file counts where it is copied: when the previous version is kept, and on
+    /// disks that cannot give a file a second name.
     pub write_bytes: u64,
     /// Of these, content taken from files that are on disk.
     pub reuse_bytes: u64,

@@ -3,7 +3,7 @@
 use crate::assemble::Assembled;
 use crate::discover::{self, Found, Question};
 use crate::drive::Network;
-use crate::error::PullError;
+use crate::error::{DiskError, PullError};
 use crate::install::{Apply, OnDamage, Opened, kept_listing, kept_manifest, network};
 use crate::listing::Listing;
 use crate::plan::{Have, Owner, Plan, Scene, Wishes};
@@ -14,7 +14,7 @@ use crate::report::PullReport;
 use crate::request::{Intent, PullRequest, Target};
 use crate::scan::{Scan, scan};
 use crate::shelf::Shelf;
-use crate::stage::{Resumed, drop_foreign};
+use crate::stage::{self, Resumed};
 use crate::state::{Release, State};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -27,6 +27,10 @@ use std::time::Instant;
 /// [`PullError`]; nothing in the install has changed when its class is
 /// [`crate::ErrorClass::Refused`], but for finishing an update that was already being put in place.
 pub fn pull(request: &PullRequest, progress: &dyn Progress) -> Result<PullReport, PullError> {
+    install(request, progress).map_err(|error| error.within(&request.into))
+}
+
+fn install(request: &PullRequest, progress: &dyn Progress) -> Result<PullReport, PullError> {
     let started = Instant::now();
     if request.edges.is_empty() {
         return Err(PullError::NoEdges);
@@ -57,12 +61,13 @@ pub fn pull(request: &PullRequest, progress: &dyn Progress) -> Result<PullReport
         state,
         now: request.now,
     };
-    let found = discover::discover(&network, &question)?;
+    let kept = opened.as_ref().map(|opened| Shelf::of(&opened.root));
+    let found = discover::discover(&network, &question, kept.as_ref(), progress)?;
     // Everything that can be refused by signature was; only now the directory may be touched.
     let mut report = match request.intent {
         Intent::DryRun => {
             let opened = opened.as_ref();
-            let shelf = Shelf::aside(opened.map(|opened| &opened.root))?;
+            let shelf = Shelf::aside(opened.map(|opened| &opened.root));
             let state = opened.and_then(|opened| opened.state.clone());
             let scope = Scope { request, found: &found, shelf: &shelf, state: state.as_ref(), progress };
             scope.run(&mut network, opened.map(|opened| &opened.root))
@@ -70,7 +75,7 @@ pub fn pull(request: &PullRequest, progress: &dyn Progress) -> Result<PullReport
         Intent::Apply => apply(request, &found, opened, &mut network, progress),
     }?;
     report.dropped_edges = network.dropped();
-    report.downloaded_bytes = network.received_bytes();
+    report.downloaded_bytes = found.fetched_bytes + network.received_bytes();
     report.seconds = started.elapsed().as_secs_f64();
     Ok(report)
 }
@@ -100,20 +105,25 @@ fn apply(
         let shelf = Shelf::of(&opened.root);
         let scope = Scope { request, found, shelf: &shelf, state: state.as_ref(), progress };
         let result = scope.run(network, Some(&opened.root));
-        if result.as_ref().is_err_and(|error| !resumes(error)) {
+        if result.as_ref().is_err_and(|error| !resumes(error, &opened.root)) {
             shelf.undo();
         }
         result
     })();
-    if result.as_ref().is_err_and(|error| !resumes(error)) && state.is_none() {
+    if result.as_ref().is_err_and(|error| !resumes(error, &opened.root)) && state.is_none() {
         opened.undo();
     }
     result
 }
 
-/// Whether what was fetched so far is worth keeping for the next attempt.
-const fn resumes(error: &PullError) -> bool {
-    matches!(error, PullError::Session(_) | PullError::Disk(_) | PullError::NoAnswer { .. })
+/// Whether what was fetched so far is worth keeping for the next attempt. A disk that refuses before any content came
+/// leaves nothing of use: the directory may be one that was never meant to be an install.
+fn resumes(error: &PullError, root: &Root) -> bool {
+    match error {
+        PullError::Session(_) | PullError::NoAnswer { .. } => true,
+        PullError::Disk(_) | PullError::Full { .. } | PullError::NotNoted { .. } => stage::is_begun(root),
+        _ => false,
+    }
 }
 
 fn check_same_product(request: &PullRequest, state: &State) -> Result<(), PullError> {
@@ -155,25 +165,31 @@ impl Scope<'_> {
                 known.present.as_ref().map(|scan| Have { listing: &target, scan: Some(scan), owner: Owner::Player })
             }
         };
-        let staged = match root.filter(|_| self.request.intent == Intent::Apply) {
-            Some(root) => {
-                drop_foreign(root, &target)?;
-                Resumed::find(root, &target, self.shelf, workers)?
+        let mut volume = volume(root, &self.request.into)?;
+        let mut staged = Resumed::nothing(&target);
+        if let Some(root) = root {
+            if self.request.intent == Intent::Apply {
+                stage::drop_foreign(root, &target)?;
+                volume = root.volume()?;
+            } else {
+                // Room that the real run makes before it measures.
+                let freed_bytes = stage::foreign_bytes(root, &target)?;
+                volume.free_bytes = volume.free_bytes.saturating_add(freed_bytes);
             }
-            None => Resumed::nothing(&target),
-        };
+            staged = Resumed::find(root, &target, self.shelf, workers)?;
+        }
         let scene = Scene {
             target: &target,
             dir: &self.request.into,
             have,
             shelf: self.shelf,
             root,
-            volume: volume(root, &self.request.into)?,
+            volume,
             from: self.state.map(|state| &state.installed),
             present: known.present.as_ref().filter(|_| self.state.is_some()),
             staged: &staged,
         };
-        let manifest_bytes = parts_bytes + self.found.manifest_bytes.len() as u64;
+        let manifest_bytes = parts_bytes + self.found.fetched_bytes;
         let wishes = Wishes { keep_previous: self.keeps_previous(), manifest_bytes };
         let mut plan = Plan::make(&scene, wishes)?;
         let preflight = plan.preflight.clone();
@@ -186,12 +202,32 @@ impl Scope<'_> {
                 let apply = Apply { scene: &scene, root, state, keep_previous, workers, progress: self.progress };
                 done = apply.run(&mut plan, Some(network))?;
             } else {
+                stage::clear(root)?;
                 root.sync_all()?;
-                state.save(root)?;
+                self.note_state(root, &state)?;
                 crate::commit::tidy_up(root, &state)?;
             }
         }
         Ok(self.report(preflight, changed, done))
+    }
+
+    /// Renews the state where no file changes. A state that says nothing new is not written, so that an install that is
+    /// up to date stays so on a full volume.
+    fn note_state(&self, root: &Root, state: &State) -> Result<(), PullError> {
+        if self.state == Some(state) {
+            return Ok(());
+        }
+        match state.save(root) {
+            Err(PullError::Disk(source @ DiskError::Full { .. })) => {
+                if self.state.is_some_and(|old| state.differs_in_edges_only(old)) {
+                    self.progress.note("the volume is full: the edges of this pull are not remembered");
+                    return Ok(());
+                }
+                // Without the newest sequence an edge could offer an older release later.
+                Err(PullError::NotNoted { dir: self.request.into.clone(), source })
+            }
+            other => other,
+        }
     }
 
     /// The installed release's entries. Parts that got lost are fetched again, if an edge still has them.
@@ -221,7 +257,9 @@ impl Scope<'_> {
     ) -> Result<Known, PullError> {
         let mut known = Known { old: None, present: None };
         let Some(root) = root else { return Ok(known) };
-        let unfinished = self.state.is_some_and(|state| state.unfinished.is_some());
+        // A journal is there in a dry run only, which must not finish what was interrupted.
+        let unfinished =
+            self.state.is_some_and(|state| state.unfinished.is_some()) || root.stat(crate::layout::JOURNAL)?.is_some();
         if let Some(old) = old {
             if !unfinished {
                 return Ok(known);

@@ -26,17 +26,18 @@ pub struct PullReport {
     pub changed: bool,
     /// The plan's numbers.
     pub preflight: Preflight,
-    /// Content bytes received, retries included.
+    /// Bytes received of content and manifest, retries included. When nothing went wrong, what the preflight says.
     pub downloaded_bytes: u64,
-    /// Bytes of new files that were written.
+    /// Bytes of new files that were written, copies that share their blocks with another file included.
     pub written_bytes: u64,
-    /// Bytes of new files taken from what was on disk.
+    /// Bytes of new files taken from what was on disk, those of moved files included, which are not written.
     pub reused_bytes: u64,
     /// Bytes that should have been on disk but were damaged there, and were fetched instead.
     pub mended_bytes: u64,
     /// Files that were not part of any release and stood in the way: they were renamed to these.
     pub moved_aside: Vec<String>,
-    /// Edges that were dropped, with the reason.
+    /// Edges that were dropped, or that neither answered the questions at the beginning nor delivered anything, with the
+    /// reason.
     pub dropped_edges: Vec<String>,
     /// Wall-clock seconds.
     pub seconds: f64,
@@ -74,11 +75,12 @@ pub struct Damage {
 pub struct VerifyReport {
     /// Product.
     pub product: ProductId,
-    /// Version that should be there.
+    /// Version that should be there; when a first install was interrupted while its files were put in place, that one.
     pub version: Version,
     /// Whether everything is as published. Extra files do not count.
     pub intact: bool,
-    /// An update was interrupted: the install is between two versions until `pull` or `repair` ends it.
+    /// An update was interrupted while it was being put in place: the install is between two versions until `pull` or
+    /// `repair` ends it. True when `inspect` says `commit_pending` or names a version as `unfinished`.
     pub unfinished: bool,
     /// Entries looked at.
     pub entries: u64,
@@ -115,7 +117,8 @@ pub struct RepairReport {
     pub downloaded_bytes: u64,
     /// Bytes written.
     pub written_bytes: u64,
-    /// Edges that were dropped, with the reason.
+    /// Edges that were dropped, or that neither answered the questions at the beginning nor delivered anything, with the
+    /// reason.
     pub dropped_edges: Vec<String>,
     /// Wall-clock seconds.
     pub seconds: f64,

@@ -22,12 +22,26 @@ use std::time::Instant;
 /// Brings the kept previous version back.
 ///
 /// # Errors
-/// [`PullError::NoPrevious`], [`PullError::PreviousDamaged`], and errors of the disk.
+/// [`PullError::NoPrevious`], [`PullError::PreviousDamaged`], [`PullError::Unfinished`] when an update to a third
+/// version was interrupted between two of its commits, and errors of the disk.
 pub fn rollback(request: &RollbackRequest, progress: &dyn Progress) -> Result<RollbackReport, PullError> {
+    go_back(request, progress).map_err(|error| error.within(&request.dir))
+}
+
+fn go_back(request: &RollbackRequest, progress: &dyn Progress) -> Result<RollbackReport, PullError> {
     let started = Instant::now();
     let opened = Opened::existing(&request.dir, OnDamage::Refuse, progress)?;
-    let state = opened.state.as_ref().ok_or_else(|| PullError::NotAnInstall(request.dir.clone()))?;
-    let previous = state.previous.clone().ok_or(PullError::NoPrevious)?;
+    let state = opened.state.as_ref().ok_or_else(|| opened.without_state(&request.dir))?;
+    let is_other = |previous: &Release| previous.manifest != state.installed.manifest;
+    let previous = state.previous.clone().filter(is_other).ok_or(PullError::NoPrevious)?;
+    if let Some(unfinished) = &state.unfinished {
+        // What the versions before have in common was not kept, and another release may have replaced it by now. The
+        // installed one itself, half mended, is no worse to leave than one that is damaged.
+        if unfinished.manifest != state.installed.manifest {
+            return Err(PullError::Unfinished(unfinished.version.clone()));
+        }
+        progress.note("files were being mended here: verify afterwards, for those that both versions have");
+    }
     let shelf = Shelf::of(&opened.root);
     let lost = |release: &Release| PullError::KeptManifest(release.version.clone());
     let target = kept_listing(&shelf, &previous, None)?.ok_or_else(|| lost(&previous))?;
@@ -56,7 +70,8 @@ pub fn rollback(request: &RollbackRequest, progress: &dyn Progress) -> Result<Ro
         bring_back(&opened.root, &target, row)?;
         restored_files += 1;
     }
-    let after = State { installed: previous.clone(), previous: Some(state.installed.clone()), ..state.clone() };
+    let kept = Some(state.installed.clone());
+    let after = State { installed: previous.clone(), unfinished: None, previous: kept, ..state.clone() };
     let apply = Apply { scene: &scene, root: &opened.root, state: after, keep_previous: true, workers, progress };
     apply.commit(&plan, 0..target.len(), true, &aside)?;
     Ok(RollbackReport {

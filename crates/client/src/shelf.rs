@@ -10,7 +10,7 @@ use penstock_core::limits::ENVELOPE_BYTES_MAX;
 use penstock_core::manifest::PartRef;
 use std::collections::HashSet;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 /// The kept blobs of an install, and a place for new ones.
@@ -21,13 +21,34 @@ pub(crate) struct Shelf<'a> {
     added: Mutex<Vec<BlobId>>,
 }
 
-/// A directory of our own outside the install, removed when dropped.
-struct TemporaryDir(PathBuf);
+/// A directory of our own outside the install, made when it is needed and removed when dropped.
+struct TemporaryDir {
+    path: PathBuf,
+    is_made: Mutex<bool>,
+}
+
+impl TemporaryDir {
+    fn write(&self, id: &BlobId, bytes: &[u8]) -> Result<(), PullError> {
+        let failed = |source| PullError::Open { dir: self.path.clone(), source };
+        let mut is_made = self.is_made.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*is_made {
+            std::fs::create_dir(&self.path).map_err(failed)?;
+            *is_made = true;
+        }
+        drop(is_made);
+        std::fs::write(self.blob(id), bytes).map_err(failed)
+    }
+    fn blob(&self, id: &BlobId) -> PathBuf {
+        self.path.join(id.to_string())
+    }
+}
 
 impl Drop for TemporaryDir {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            tracing::warn!(path = %self.0.display(), %error, "a temporary directory stays behind");
+        if *self.is_made.get_mut().unwrap_or_else(PoisonError::into_inner)
+            && let Err(error) = std::fs::remove_dir_all(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "a temporary directory stays behind");
         }
     }
 }
@@ -38,11 +59,11 @@ impl<'a> Shelf<'a> {
         Self { root: Some(root), aside: None, added: Mutex::default() }
     }
     /// A shelf that reads the install's blobs, if there is one, and keeps new ones elsewhere.
-    pub(crate) fn aside(root: Option<&'a Root>) -> Result<Self, PullError> {
+    pub(crate) fn aside(root: Option<&'a Root>) -> Self {
         let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |age| age.as_nanos());
         let path = std::env::temp_dir().join(format!("penstock-{}-{nanos}", std::process::id()));
-        std::fs::create_dir(&path).map_err(|source| PullError::Open { dir: path.clone(), source })?;
-        Ok(Self { root, aside: Some(TemporaryDir(path)), added: Mutex::default() })
+        let aside = TemporaryDir { path, is_made: Mutex::new(false) };
+        Self { root, aside: Some(aside), added: Mutex::default() }
     }
     /// Whether a blob of this length is here and has its hash. A power cut or a player may have spoiled it.
     pub(crate) fn has(&self, id: &BlobId, bytes: u64) -> Result<bool, PullError> {
@@ -51,8 +72,8 @@ impl<'a> Shelf<'a> {
     }
     /// Reads a blob of at most an envelope's size; `None` when it is not here.
     pub(crate) fn read(&self, id: &BlobId) -> Result<Option<Vec<u8>>, PullError> {
-        if let Some(path) = self.aside_path(id)
-            && let Ok(bytes) = std::fs::read(&path)
+        if let Some(aside) = &self.aside
+            && let Ok(bytes) = std::fs::read(aside.blob(id))
         {
             return Ok(Some(bytes));
         }
@@ -75,8 +96,8 @@ impl<'a> Shelf<'a> {
         if self.has(id, bytes.len() as u64)? {
             return Ok(());
         }
-        if let Some(path) = self.aside_path(id) {
-            return std::fs::write(&path, bytes).map_err(|source| PullError::Open { dir: path, source });
+        if let Some(aside) = &self.aside {
+            return aside.write(id, bytes);
         }
         let Some(root) = self.root else { return Ok(()) };
         let path = layout::blob(id);
@@ -109,9 +130,5 @@ impl<'a> Shelf<'a> {
             }
         }
         Ok(())
-    }
-
-    fn aside_path(&self, id: &BlobId) -> Option<PathBuf> {
-        self.aside.as_ref().map(|dir| Path::new(&dir.0).join(id.to_string()))
     }
 }

@@ -36,7 +36,7 @@ impl Resumed {
     pub(crate) fn nothing(target: &Listing) -> Self {
         Self { done: Bits::new(target.chunk_count()), allocated_bytes: HashMap::new() }
     }
-    /// Hashes what is staged.
+    /// Hashes what is staged. Changes nothing: a dry run looks, too, while another client may be at work.
     pub(crate) fn find(root: &Root, target: &Listing, shelf: &Shelf<'_>, workers: usize) -> Result<Self, PullError> {
         let mut resumed = Self::nothing(target);
         if !belongs_to(root, target)? {
@@ -51,12 +51,13 @@ impl Resumed {
         let check = || {
             let done = &done;
             let mut buffer = Vec::new();
-            let mut open: Option<(usize, File)> = None;
+            let mut open: Option<(usize, Option<File>)> = None;
             move |(row, offset, ordinal, id, bytes)| {
                 if open.as_ref().is_none_or(|(current, _)| *current != row) {
-                    open = Some((row, root.open_read(&layout::staged(row))?));
+                    open = Some((row, still_there(root.open_read(&layout::staged(row)))?));
                 }
-                if open.as_ref().is_some_and(|(_, file)| chunk_is_good(file, offset, &id, bytes, &mut buffer)) {
+                let file = open.as_ref().and_then(|(_, file)| file.as_ref());
+                if file.is_some_and(|file| chunk_is_good(file, offset, &id, bytes, &mut buffer)) {
                     done.lock().unwrap_or_else(PoisonError::into_inner).set(ordinal);
                 }
                 Ok::<(), PullError>(())
@@ -79,6 +80,14 @@ impl Resumed {
         })?;
         resumed.done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok(resumed)
+    }
+}
+
+/// A staged file may be put in place between two looks, where no lock is held.
+fn still_there(opened: Result<File, DiskError>) -> Result<Option<File>, DiskError> {
+    match opened {
+        Err(DiskError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        other => other.map(Some),
     }
 }
 
@@ -188,6 +197,26 @@ pub(crate) fn drop_foreign(root: &Root, target: &Listing) -> Result<(), PullErro
         clear(root)?;
     }
     Ok(())
+}
+
+/// Room that [`drop_foreign`] would make.
+pub(crate) fn foreign_bytes(root: &Root, target: &Listing) -> Result<u64, PullError> {
+    let mut bytes = 0u64;
+    if !belongs_to(root, target)? {
+        for row in staged_rows(root)? {
+            if let Some(Found::File { allocated_bytes, names: 1, .. }) = root.stat(&layout::staged(row))? {
+                bytes = bytes.saturating_add(allocated_bytes);
+            }
+        }
+    }
+    Ok(bytes)
+}
+
+/// Whether an install was begun here: content is staged, a commit was decided, or there is a state. When that cannot be
+/// found out, it may be.
+pub(crate) fn is_begun(root: &Root) -> bool {
+    let is_there = |path: &str| !matches!(root.stat(path), Ok(None));
+    staged_rows(root).map_or(true, |rows| !rows.is_empty()) || is_there(layout::JOURNAL) || is_there(layout::STATE)
 }
 
 /// Removes staging altogether.

@@ -76,6 +76,11 @@ impl State {
         let delegation_sequence = self.memory.values().map(|seen| seen.delegation_sequence).max().unwrap_or(0);
         Memory { delegation_sequence, ..self.memory.get(channel).cloned().unwrap_or_default() }
     }
+    /// Whether it differs from another one only in how its edges are reached: in nothing that protects the player.
+    pub(crate) fn differs_in_edges_only(&self, other: &Self) -> bool {
+        let (edges, ca_file) = (other.edges.clone(), other.ca_file.clone());
+        Self { edges, ca_file, ..self.clone() } == *other
+    }
     /// Reads the state; `None` when nothing was ever installed here.
     pub(crate) fn load(root: &Root) -> Result<Option<Self>, PullError> {
         let Some(bytes) = read_if_there(root, layout::STATE, STATE_BYTES_MAX)? else { return Ok(None) };
@@ -91,7 +96,11 @@ impl State {
     pub(crate) fn save(&self, root: &Root) -> Result<(), PullError> {
         let bytes = serde_json::to_vec_pretty(self)
             .map_err(|source| PullError::State { file: layout::STATE.to_owned(), source })?;
-        write_synced(root, layout::STATE_NEW, &bytes)?;
+        if let Err(error) = write_synced(root, layout::STATE_NEW, &bytes) {
+            // Half of it is of no use, least of all on a full volume.
+            root.remove_file(layout::STATE_NEW).ok();
+            return Err(error.into());
+        }
         root.rename(layout::STATE_NEW, layout::STATE)?;
         root.sync_dir(CLIENT_DIR)?;
         Ok(())

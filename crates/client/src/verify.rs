@@ -22,10 +22,15 @@ use std::time::Instant;
 /// [`PullError`] when there is no install, or its kept manifest is damaged. A damaged install is
 /// not an error but a report.
 pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<VerifyReport, PullError> {
+    compare(request, progress).map_err(|error| error.within(&request.dir))
+}
+
+fn compare(request: &VerifyRequest, progress: &dyn Progress) -> Result<VerifyReport, PullError> {
     let started = Instant::now();
     let missing = || PullError::NotAnInstall(request.dir.clone());
     let opened = Opened::unlocked(&request.dir, OnDamage::Refuse)?.ok_or_else(missing)?;
-    let state = opened.state.as_ref().ok_or_else(missing)?;
+    let decided = opened.first_state()?;
+    let state = opened.state.as_ref().or(decided.as_ref()).ok_or_else(|| opened.without_state(&request.dir))?;
     let shelf = Shelf::of(&opened.root);
     let lost = || PullError::KeptManifest(state.installed.version.clone());
     let listing = kept_listing(&shelf, &state.installed, None)?.ok_or_else(lost)?;

@@ -84,7 +84,7 @@ pub(crate) fn remove(node: &Node, blob: BlobId) -> Result<BlobAnswer, CallError>
         let row = blobs::get(batch.connection(), blob)?;
         let stored = node.size_of(blob)?;
         let bytes = match (&row, stored) {
-            (None, None) => return Err(CallError::NoBlob(blob)),
+            (None, None) => return Err(CallError::BlobAbsent(blob)),
             (_, Some(size)) => size.0,
             (Some(row), None) => row.bytes,
         };

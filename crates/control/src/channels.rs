@@ -1,6 +1,7 @@
 //! Channels: move, list, renew. Each change is one new head, signed and kept for good.
 
 use crate::RenewReport;
+use crate::answers::ChannelStanding;
 use crate::control::Node;
 use crate::error::CallError;
 use crate::heads::{NextHead, believable, check_delegation, is_due, sign_head};
@@ -10,7 +11,7 @@ use crate::record::products::ProductRow;
 use crate::record::{Batch, channels, products, releases};
 use crate::releases::find_release;
 use penstock_core::api::{ChannelRow, MoveChannel};
-use penstock_core::catalog::{CatalogChange, Offer, ReleaseState};
+use penstock_core::catalog::{CatalogChange, Offer, Release, ReleaseState};
 use penstock_core::id::{ChannelName, Platform, ProductId, Version};
 use penstock_core::statement::{Delegation, Pointer};
 use penstock_core::time::UnixSeconds;
@@ -26,7 +27,7 @@ pub(crate) fn move_to(
     product: &ProductId,
     channel: &ChannelName,
     wanted: &MoveChannel,
-) -> Result<ChannelRow, CallError> {
+) -> Result<ChannelStanding, CallError> {
     check_complete(node, product, &wanted.platform, &wanted.version)?;
     node.record.write(node.now(), |batch| {
         let row = find(batch.connection(), product)?;
@@ -37,7 +38,7 @@ pub(crate) fn move_to(
             state.target == target && !is_due(state.issued, batch.now()) && believable(&delegation, &state.envelope)
         });
         if let Some(state) = unchanged {
-            return Ok(describe(state.clone()));
+            return describe(batch.connection(), state.clone());
         }
         let next = Next {
             product,
@@ -49,7 +50,7 @@ pub(crate) fn move_to(
         };
         let state = sign_and_store(node, batch, next)?;
         tell_offer(batch, product, &state)?;
-        Ok(describe(state))
+        describe(batch.connection(), state)
     })
 }
 
@@ -59,24 +60,33 @@ pub(crate) fn get(
     product: &ProductId,
     platform: &Platform,
     channel: &ChannelName,
-) -> Result<ChannelRow, CallError> {
+) -> Result<ChannelStanding, CallError> {
     node.record.read(|connection| {
         find(connection, product)?;
         let state = channels::get(connection, product, platform, channel)?;
-        state.map(describe).ok_or_else(|| CallError::NoChannel {
+        let state = state.ok_or_else(|| CallError::NoChannel {
             product: product.clone(),
             platform: platform.clone(),
             channel: channel.clone(),
-        })
+        })?;
+        describe(connection, state)
     })
 }
 
 /// A product's channels, by channel and platform.
-pub(crate) fn list(node: &Node, product: &ProductId) -> Result<Vec<ChannelRow>, CallError> {
+pub(crate) fn list(node: &Node, product: &ProductId) -> Result<Vec<ChannelStanding>, CallError> {
     node.record.read(|connection| {
         find(connection, product)?;
-        Ok(channels::list(connection, product)?.into_iter().map(describe).collect())
+        channels::list(connection, product)?.into_iter().map(|state| describe(connection, state)).collect()
     })
+}
+
+/// The channels that offer a release, by name.
+pub(crate) fn offering(connection: &Connection, release: &Release) -> Result<Vec<ChannelName>, CallError> {
+    let states = channels::list(connection, &release.product)?.into_iter();
+    let offers =
+        states.filter(|state| (&state.platform, &state.target.version) == (&release.platform, &release.version));
+    Ok(offers.map(|state| state.channel).collect())
 }
 
 /// Signs every head anew that is due at `now`, product by product, each in one transaction. What
@@ -267,13 +277,20 @@ fn offer(row: &ProductRow, rotations: &[Vec<u8>], state: &ChannelState) -> Optio
     })
 }
 
-fn describe(state: ChannelState) -> ChannelRow {
-    ChannelRow {
+fn describe(connection: &Connection, state: ChannelState) -> Result<ChannelStanding, CallError> {
+    let is_withdrawn = |version: &Version| {
+        let row = releases::get(connection, &state.product, &state.platform, version)?;
+        Ok::<_, CallError>(row.is_some_and(|row| row.release.state == ReleaseState::Withdrawn))
+    };
+    let withdrawn = is_withdrawn(&state.target.version)?;
+    let previous_withdrawn = state.previous.as_ref().map_or(Ok(false), is_withdrawn)?;
+    let row = ChannelRow {
         channel: state.channel,
         platform: state.platform,
         version: state.target.version,
         previous: state.previous,
         sequence: state.sequence,
         expires: state.expires,
-    }
+    };
+    Ok(ChannelStanding { row, withdrawn, previous_withdrawn })
 }

@@ -45,7 +45,7 @@ pub enum CallError {
     #[error("the body stopped after {0} bytes")]
     BodyStopped(u64),
     /// No such product.
-    #[error("there is no product {0}: create it with POST /admin/v1/products")]
+    #[error("there is no product {0}: create it with `penstock product add` (POST /admin/v1/products)")]
     NoProduct(ProductId),
     /// No such release.
     #[error("product {product} has no release {version} for platform {platform}")]
@@ -67,9 +67,12 @@ pub enum CallError {
         /// Channel.
         channel: ChannelName,
     },
-    /// A blob that is not stored here.
+    /// A blob that is needed and not stored here.
     #[error("blob {0} is not stored here: upload it first")]
     NoBlob(BlobId),
+    /// A blob that is asked for, or to be removed, and not stored here.
+    #[error("blob {0} is not stored here")]
+    BlobAbsent(BlobId),
     /// A part whose stored length differs from the signed root's.
     #[error("part {blob} is stored with {stored} bytes, the manifest says {signed}")]
     PartSize {
@@ -174,9 +177,12 @@ impl CallError {
         match self {
             Self::Credentials => Problem::AdminCredentials,
             Self::Method => Problem::MethodNotAllowed,
-            Self::NoPath | Self::NoProduct(_) | Self::NoRelease { .. } | Self::NoChannel { .. } | Self::NoBlob(_) => {
-                Problem::NotFound
-            }
+            Self::NoPath
+            | Self::NoProduct(_)
+            | Self::NoRelease { .. }
+            | Self::NoChannel { .. }
+            | Self::NoBlob(_)
+            | Self::BlobAbsent(_) => Problem::NotFound,
             Self::Malformed(_) | Self::Name(_) | Self::BodyStopped(_) => Problem::BadRequest,
             Self::TooLarge { .. } => Problem::BodyTooLarge,
             Self::Registration(error) => registration_problem(error),

@@ -13,6 +13,7 @@
 //! It must not sit on the data path, hold a publisher's key, or keep anything in memory that a
 //! restart would lose.
 
+mod answers;
 mod api;
 mod audience;
 mod blobs;
@@ -32,6 +33,7 @@ mod secret;
 mod token;
 mod upload;
 
+pub use answers::{ChannelStanding, ChannelsStanding, ReleaseChange};
 pub use api::Credentials;
 pub use control::{Control, ControlError, ControlOptions, RenewReport};
 pub use error::CallError;

@@ -1,5 +1,6 @@
 //! Releases: register, list, withdraw, restore.
 
+use crate::answers::ReleaseChange;
 use crate::audience::{Audience, forbidding_use};
 use crate::channels;
 use crate::control::Node;
@@ -106,15 +107,15 @@ pub(crate) fn list(node: &Node, product: &ProductId) -> Result<Vec<Release>, Cal
     })
 }
 
-/// Takes a release back, or gives it out again. Channels that offer it keep doing so: their
-/// clients are told that it was withdrawn, until the channel moves.
+/// Takes a release back, or gives it out again. Channels that offer it keep doing so, and the answer
+/// names them: their clients are told that it was withdrawn, until the channel moves.
 pub(crate) fn set_state(
     node: &Node,
     product: &ProductId,
     platform: &Platform,
     version: &Version,
     state: ReleaseState,
-) -> Result<Release, CallError> {
+) -> Result<ReleaseChange, CallError> {
     node.record.write(node.now(), |batch| {
         let ReleaseRow { id, mut release } = find_release(batch.connection(), product, platform, version)?;
         if release.state != state {
@@ -123,7 +124,8 @@ pub(crate) fn set_state(
             let members = releases::members(batch.connection(), id)?;
             batch.tell(CatalogChange::Release { release: release.clone(), members })?;
         }
-        Ok(release)
+        let offered_by = channels::offering(batch.connection(), &release)?;
+        Ok(ReleaseChange { release, offered_by })
     })
 }
 

@@ -64,7 +64,7 @@ pub(crate) async fn send(handle: &Handle, blob: BlobId) -> Result<(Body, u64), C
     let place = take_place(handle).await?;
     let node = Arc::clone(&handle.node);
     let (reader, size) = blocking(move || {
-        let size = node.stored_size(blob)?;
+        let size = node.size_of(blob)?.ok_or(CallError::BlobAbsent(blob))?;
         Ok((node.origin.reader(&blob)?, size))
     })
     .await?;

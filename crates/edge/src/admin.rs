@@ -8,7 +8,7 @@ use crate::config::Checked;
 use crate::drain::Readiness;
 use crate::listen::{ConnInfo, Door, Handler};
 use crate::metrics::{self, Levels};
-use crate::outcome::{End, OutcomeSink, Pen, Route};
+use crate::outcome::{End, OutcomeSink, Pen, Route, note_bad_head};
 use crate::reply::{Refused, X_REQUEST_ID, problem_response};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -40,7 +40,7 @@ pub type ApiFuture = Pin<Box<dyn Future<Output = Response<ApiBody>> + Send>>;
 ///
 /// Callers may assume that every request is answered, that the thread is never blocked, and that dropping the future
 /// at any time is safe. Requests arrive with their `Host` checked and nothing else: credentials are the callee's. The
-/// operator's own socket is told by [`ConnInfo::door`].
+/// operator's own socket is told by [`ConnInfo::door`]. `x-request-id` is always ours: documents must carry that id.
 pub trait AdminApi: Send + Sync + 'static {
     /// Answers one request.
     fn call(&self, request: Request<Incoming>, conn: &ConnInfo) -> ApiFuture;
@@ -145,9 +145,9 @@ impl AdminService {
 
     fn sign(&self, response: Response<ApiBody>, mut pen: Pen) -> Response<AdminBody> {
         pen.head(response.status().as_u16(), response.body().size_hint().exact().unwrap_or(0));
-        let id = HeaderValue::try_from(pen.outcome().request_id.as_hyphenated().to_string());
+        let id = id_value(&mut pen);
         let mut response = response.map(|inner| AdminBody::new(inner, pen));
-        response.headers_mut().insert(X_REQUEST_ID, id.expect("a uuid is a header value"));
+        response.headers_mut().insert(X_REQUEST_ID, id);
         response
     }
 
@@ -175,16 +175,19 @@ impl Handler for AdminService {
     async fn handle(&self, request: Request<Incoming>, conn: &ConnInfo) -> Response<AdminBody> {
         let method = Method::new(request.method().as_str());
         let mut pen = self.pen(conn, method, request.uri().clone());
+        pen.asked(request.method());
         pen.outcome().route = Route::Admin;
         if conn.door != Door::AdminSocket && !names_us(&request, conn, &self.hosts.load()) {
             let refused = Refused::because(Problem::Misdirected, "the host is not in listen.admin_hosts");
             return self.own(Err(refused), method, pen);
         }
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         if let Some(answered) = self.open_path(&head) {
             pen.outcome().route = Route::Probe;
             return self.own(answered, method, pen);
         }
+        // The API names the request in its documents and its log as we do in the answer's head, whatever the peer sent.
+        head.headers.insert(X_REQUEST_ID, id_value(&mut pen));
         let response = self.parts.api.call(Request::from_parts(head, body), conn).await;
         self.sign(response, pen)
     }
@@ -195,9 +198,17 @@ impl Handler for AdminService {
         self.own(Err(Refused::new(problem)), Method::Other, pen)
     }
 
+    fn bad_head(&self, status: u16, conn: &ConnInfo) {
+        note_bad_head(self.pen(conn, Method::Other, Uri::default()), status);
+    }
+
     fn reloaded(&self, config: &Checked) {
         self.set_hosts(config.listen.admin_hosts.clone());
     }
+}
+
+fn id_value(pen: &mut Pen) -> HeaderValue {
+    HeaderValue::try_from(pen.outcome().request_id.as_hyphenated().to_string()).expect("a uuid is a header value")
 }
 
 fn read_only(head: &Parts) -> Result<(), Refused> {
@@ -301,6 +312,7 @@ mod tests {
             protocol: Protocol::Http1,
             worker: 0,
             sending: crate::sending::Sending::default(),
+            cut: crate::listen::CutMark::default(),
         }
     }
 

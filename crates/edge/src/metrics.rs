@@ -25,8 +25,8 @@ pub const CONNECTIONS_OPEN: &str = "penstock_edge_connections_open";
 pub const CONNECTIONS_REJECTED: &str = "penstock_edge_connections_rejected_total";
 /// Connections that a deadline or a drain cut, by `reason`.
 pub const CONNECTIONS_CUT: &str = "penstock_edge_connections_cut_total";
-/// Heads that HTTP/1.1 refused before they were a request (400, 431), by `reason`. They have no outcome and no line in the
-/// access log: the HTTP library answers them by itself. It tells nothing of single HTTP/2 streams that it refuses.
+/// Heads that HTTP/1.1 refused before they were a request (400, 414, 431), by `reason`. The HTTP library answers them by
+/// itself; each has an outcome of route `bad_head`. It tells nothing of single HTTP/2 streams that it refuses.
 pub const BAD_HEADS: &str = "penstock_edge_bad_heads_total";
 /// Problems answered, by `code`.
 pub const PROBLEMS: &str = "penstock_edge_problems_total";
@@ -94,7 +94,7 @@ fn describe() {
     describe_gauge!(CONNECTIONS_OPEN, "Connections open, by door");
     describe_counter!(CONNECTIONS_REJECTED, "Connections that ended before they could ask anything, by reason");
     describe_counter!(CONNECTIONS_CUT, "Connections that a deadline or a drain cut, by reason");
-    describe_counter!(BAD_HEADS, "HTTP/1.1 heads that were no request (400) or too large (431), by reason");
+    describe_counter!(BAD_HEADS, "HTTP/1.1 heads that were no request (400) or too large (414, 431), by reason");
     describe_counter!(PROBLEMS, "Problem documents answered, by code");
     describe_counter!(SENT_BYTES, Unit::Bytes, "Body bytes handed to connections, by route");
     describe_histogram!(HEAD_SECONDS, Unit::Seconds, "From a request's head to its response's head");

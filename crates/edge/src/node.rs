@@ -4,7 +4,7 @@
 //! a patch day cannot starve a health check. What requests mean is the handlers'.
 
 use crate::admit::Admission;
-use crate::config::{Access, Checked, Limits, NO_CERTIFICATE, NotYet, Role};
+use crate::config::{Access, Checked, Limits, NO_CERTIFICATE, NO_DOOR, NotYet, Role};
 use crate::descriptors::{self, Shares, TooFew};
 use crate::drain::{Drain, Readiness, Stage};
 use crate::listen::tcp::{self, BindError, Bound, Inherited};
@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime;
 use tracing::{error, info, warn};
 
@@ -55,6 +55,9 @@ pub enum StartError {
     /// HTTPS addresses, and no certificate.
     #[error("tls.cert {NO_CERTIFICATE}")]
     NoCertificate,
+    /// No address, and no socket from the service manager.
+    #[error("listen.https {NO_DOOR}")]
+    NoDoor,
     /// The certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -101,14 +104,15 @@ pub struct Addresses {
 /// How a drain ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drained {
-    /// Data connections that did not finish in time and were cut.
+    /// Connections that did not finish in time and were cut, the admin doors' among them.
     pub cut: usize,
 }
 
 /// After a cut, how long the workers get to drop what they hold.
 const CUT_GRACE: Duration = Duration::from_secs(5);
-/// How long the admin doors may finish their answers once the data doors are done.
-const ADMIN_DRAIN: Duration = Duration::from_secs(2);
+/// How long the admin doors may finish their answers when the data doors took all the time: whoever watches the drain
+/// hears of its end.
+const ADMIN_GRACE: Duration = Duration::from_secs(2);
 
 /// A running node. Dropping it cuts everything; [`Node::drain`] is the polite way.
 pub struct Node {
@@ -116,12 +120,12 @@ pub struct Node {
     readiness: Readiness,
     reloader: Arc<Reloader>,
     admission: Arc<Admission>,
+    admin_admission: Arc<Admission>,
     data: Drain,
     admin: Drain,
     threads: Vec<JoinHandle<()>>,
     beats: Vec<Arc<AtomicU64>>,
     limits: Arc<ArcSwap<Limits>>,
-    admin_runtime: runtime::Handle,
     _admin_socket: Option<SocketFile>,
 }
 
@@ -184,12 +188,12 @@ impl Node {
             readiness,
             reloader: Arc::new(Reloader::new(config, tls, Arc::clone(&limits), shares, told)),
             admission: Arc::clone(&data_gate.admission),
+            admin_admission: Arc::clone(&admin_gate.admission),
             data: data_gate.drain.clone(),
             admin: admin_gate.drain.clone(),
             threads: Vec::new(),
             beats: Vec::new(),
             limits,
-            admin_runtime: admin_runtime.handle().clone(),
             _admin_socket: doors.socket_file,
         };
         node.spawn_worker(
@@ -245,12 +249,21 @@ impl Node {
                 for note in &report.notes {
                     warn!(%note, "configuration");
                 }
-                info!(at_next_start = ?report.at_next_start, "configuration reloaded");
+                if report.at_next_start.is_empty() {
+                    info!("configuration reloaded");
+                } else {
+                    let keys = &report.at_next_start;
+                    warn!(at_next_start = ?keys, "configuration reloaded, but for keys that are taken at the next start");
+                }
             }
             Err(failure) => {
                 if let ReloadError::Config(problems) = failure {
                     for problem in problems {
-                        error!(%problem, "configuration");
+                        if problem.kind.is_error_in_serve() {
+                            error!(%problem, "configuration");
+                        } else {
+                            warn!(note = %problem, "configuration");
+                        }
                     }
                 }
                 error!(error = failure as &dyn std::error::Error, "configuration not reloaded, the running one stays");
@@ -266,39 +279,29 @@ impl Node {
     }
 
     /// Stops: no new connections, GOAWAY and `connection: close` on those open, bodies finish within `within`, then the
-    /// rest is cut. Admin doors close last, so that the drain can be watched. Blocks; `hurry` is asked now and then
-    /// and ends the waiting when true.
+    /// rest is cut. Admin doors close last, so that the drain can be watched; what is under way there has what is left of
+    /// the time. Blocks; `hurry` is asked now and then and ends the waiting when true.
     pub fn drain(mut self, within: Duration, mut hurry: impl FnMut() -> bool) -> Drained {
         self.readiness.set(false);
-        self.data.advance(Stage::Draining);
-        // Open is whoever must leave first: connections, and doors that still hand out what the kernel has queued.
-        let until = std::time::Instant::now() + within;
-        let mut open = self.data.open();
-        while open > 0 && !hurry() {
-            let left = until.saturating_duration_since(std::time::Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            open = self.data.wait(left.min(HURRY_CHECK));
-        }
+        let until = Instant::now() + within;
+        let hurried = finish(&self.data, until, &mut hurry);
         let cut = self.admission.connections_open();
         if cut > 0 {
-            warn!(connections = cut, "drain time is over, cutting connections");
+            warn!(connections = cut, "{}", why_cut(hurried));
         }
         self.data.advance(Stage::Cut);
         self.data.wait(CUT_GRACE);
-        self.admin.advance(Stage::Draining);
-        self.admin.wait(ADMIN_DRAIN);
+        let hurried = finish(&self.admin, until.max(Instant::now() + ADMIN_GRACE), &mut hurry);
+        let admin_cut = self.admin_admission.connections_open();
+        if admin_cut > 0 {
+            warn!(admin_connections = admin_cut, "{}", why_cut(hurried));
+        }
         self.end();
-        Drained { cut }
+        Drained { cut: cut + admin_cut }
     }
 
     pub(crate) fn reloader(&self) -> &Reloader {
         &self.reloader
-    }
-
-    pub(crate) const fn admin_runtime(&self) -> &runtime::Handle {
-        &self.admin_runtime
     }
 
     /// One counter per worker that grows while its runtime turns.
@@ -330,6 +333,28 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// Lets a group of connections finish until it has, time is up or `hurry` says so. Returns whether it was hurried.
+fn finish(group: &Drain, until: Instant, hurry: &mut impl FnMut() -> bool) -> bool {
+    group.advance(Stage::Draining);
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        // Open is whoever must leave first: connections, and doors that still hand out what the kernel has queued.
+        if group.wait(left.min(HURRY_CHECK)) == 0 {
+            return false;
+        }
+        if hurry() {
+            return true;
+        }
+        if left.is_zero() {
+            return false;
+        }
+    }
+}
+
+const fn why_cut(hurried: bool) -> &'static str {
+    if hurried { "asked again: cutting connections now" } else { "drain time is over, cutting connections" }
 }
 
 /// How often a drain asks whether it should hurry.
@@ -419,6 +444,9 @@ impl Doors {
         let serves = config.role != Role::Control;
         let https = if serves { bound(inherited, Door::Https, &config.listen.https, workers)? } else { Vec::new() };
         let http = if serves { bound(inherited, Door::Http, &config.listen.http, workers)? } else { Vec::new() };
+        if serves && https.is_empty() && http.is_empty() {
+            return Err(StartError::NoDoor);
+        }
         let admin = bound(inherited, Door::Admin, config.listen.admin.as_slice(), 1)?;
         let admin_is_remote = admin.iter().any(|door| !is_loopback(door.address));
         if !has_certificate && (!https.is_empty() || admin_is_remote) {

@@ -3,7 +3,7 @@
 //! Metrics and the access log are written from it, in [`Ledger`] and nowhere else. It must not hold tokens: a path is
 //! logged without its query.
 
-use crate::listen::{ConnInfo, Door, Protocol};
+use crate::listen::{ConnInfo, CutMark, Door, Protocol};
 use crate::metrics::RequestMetrics;
 use crate::request_id;
 use http::Uri;
@@ -41,11 +41,13 @@ pub enum Route {
     Probe,
     /// The admin API.
     Admin,
+    /// An HTTP/1 head that was no request or too large: the HTTP library refused it by itself, without a body or an id.
+    BadHead,
 }
 
 impl Route {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Blob,
         Self::Outboard,
         Self::Verified,
@@ -57,6 +59,7 @@ impl Route {
         Self::Door,
         Self::Probe,
         Self::Admin,
+        Self::BadHead,
     ];
 
     /// The name used in metrics and logs.
@@ -74,6 +77,7 @@ impl Route {
             Self::Door => "door",
             Self::Probe => "probe",
             Self::Admin => "admin",
+            Self::BadHead => "bad_head",
         }
     }
 
@@ -95,9 +99,10 @@ impl Route {
 pub enum End {
     /// Everything was handed to the connection.
     Complete,
-    /// We cut the body off: the blob was found damaged, or could not be read.
+    /// We cut it off: the blob was found damaged or could not be read, the peer passed a deadline, or the drain's time
+    /// was up.
     Cut,
-    /// The peer went away, or its connection was closed, before everything was handed over.
+    /// The peer went away before everything was handed over.
     Gone,
 }
 
@@ -123,8 +128,10 @@ pub struct Outcome {
     pub request_id: Uuid,
     /// What was asked for.
     pub route: Route,
-    /// The method.
+    /// The method, as far as targets care.
     pub method: Method,
+    /// The method's name, if it is a standard one, else `other`.
+    pub method_name: &'static str,
     /// The door.
     pub door: Door,
     /// HTTP version.
@@ -163,6 +170,7 @@ pub trait OutcomeSink: Send + Sync + 'static {
 pub(crate) struct Pen {
     sink: Arc<dyn OutcomeSink>,
     started: Instant,
+    cut: CutMark,
     outcome: Outcome,
 }
 
@@ -172,6 +180,7 @@ impl Pen {
             request_id: request_id::next(),
             route: Route::Unknown,
             method,
+            method_name: method.name(),
             door: conn.door,
             protocol: conn.protocol,
             peer: conn.peer,
@@ -186,11 +195,16 @@ impl Pen {
             head_after: Duration::ZERO,
             duration: Duration::ZERO,
         };
-        Self { sink, started: Instant::now(), outcome }
+        Self { sink, started: Instant::now(), cut: conn.cut.clone(), outcome }
     }
 
     pub(crate) fn outcome(&mut self) -> &mut Outcome {
         &mut self.outcome
+    }
+
+    /// What was asked for, by its full name.
+    pub(crate) fn asked(&mut self, method: &http::Method) {
+        self.outcome.method_name = method_name(method);
     }
 
     /// The head is ready.
@@ -212,8 +226,18 @@ impl Pen {
 impl Drop for Pen {
     fn drop(&mut self) {
         self.outcome.duration = self.started.elapsed();
+        if self.outcome.end == End::Gone && self.cut.is_set() {
+            self.outcome.end = End::Cut;
+        }
         self.sink.record(&self.outcome);
     }
+}
+
+/// The outcome of a head that was answered with `status` before anybody saw a request.
+pub(crate) fn note_bad_head(mut pen: Pen, status: u16) {
+    pen.outcome().route = Route::BadHead;
+    pen.head(status, 0);
+    pen.end(End::Complete);
 }
 
 /// Whether each request is logged.
@@ -266,7 +290,7 @@ fn write_line(outcome: &Outcome) {
         peer = outcome.peer.map(tracing::field::display),
         door = outcome.door.name(),
         protocol = outcome.protocol.name(),
-        method = outcome.method.name(),
+        method = outcome.method_name,
         path = logged_path(&outcome.uri),
         query = if outcome.uri.query().is_some() { "redacted" } else { "" },
         route = outcome.route.name(),
@@ -281,6 +305,22 @@ fn write_line(outcome: &Outcome) {
         duration_seconds = outcome.duration.as_secs_f64(),
         "request"
     );
+}
+
+/// The standard methods (RFC 9110, section 9.3, and RFC 5789) by name; any other is a peer's text.
+fn method_name(method: &http::Method) -> &'static str {
+    const STANDARD: [(http::Method, &str); 9] = [
+        (http::Method::GET, "GET"),
+        (http::Method::HEAD, "HEAD"),
+        (http::Method::POST, "POST"),
+        (http::Method::PUT, "PUT"),
+        (http::Method::DELETE, "DELETE"),
+        (http::Method::OPTIONS, "OPTIONS"),
+        (http::Method::PATCH, "PATCH"),
+        (http::Method::CONNECT, "CONNECT"),
+        (http::Method::TRACE, "TRACE"),
+    ];
+    STANDARD.iter().find(|(standard, _)| standard == method).map_or("other", |(_, name)| name)
 }
 
 fn logged_path(uri: &Uri) -> &str {
@@ -300,6 +340,16 @@ mod tests {
     fn tables_are_in_the_order_of_their_declaration() {
         assert!(Route::ALL.iter().enumerate().all(|(index, route)| *route as usize == index));
         assert!(End::ALL.iter().enumerate().all(|(index, end)| *end as usize == index));
+    }
+
+    #[test]
+    fn methods_have_their_names_and_a_peers_own_has_none() {
+        for name in ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE"] {
+            assert_eq!(method_name(&name.parse().expect("a method")), name);
+        }
+        for foreign in ["BREW", "put", "PROPFIND"] {
+            assert_eq!(method_name(&foreign.parse().expect("a method")), "other");
+        }
     }
 
     #[test]

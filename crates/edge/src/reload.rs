@@ -1,9 +1,9 @@
 //! Taking a new configuration into a running node: check everything first, then swap, never dropping a connection.
 //!
-//! Certificates, `[limits]`, `[log]` and `listen.admin_hosts` are swapped; what else changed is reported as waiting for
-//! the next start. Also here: noticing that the files changed. It must not touch sockets.
+//! Certificates, `[limits]`, `log.level`, `log.access` and `listen.admin_hosts` are swapped; what else changed is reported
+//! as waiting for the next start. Also here: noticing that the files changed. It must not touch sockets.
 
-use crate::config::{Checked, ConfigProblem, Limits, ListenConfig};
+use crate::config::{Checked, ConfigProblem, ControlConfig, DataConfig, Database, Limits, ListenConfig};
 use crate::descriptors::Shares;
 use crate::listen::tls::{TlsError, TlsFront, read_certificate};
 use arc_swap::ArcSwap;
@@ -17,17 +17,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
     /// The file has problems.
-    #[error("the configuration has {} problem(s)", .0.len())]
+    #[error("the configuration has {} error(s)", errors(.0))]
     Config(Vec<ConfigProblem>),
     /// The certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
 }
 
+/// Notes come along with the errors, and would not have kept anything from being taken.
+fn errors(problems: &[ConfigProblem]) -> usize {
+    problems.iter().filter(|problem| problem.kind.is_error_in_serve()).count()
+}
+
 /// What a reload did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reloaded {
-    /// Sections that changed and take effect at the next start.
+    /// Keys (`section.key`) that are not what the node was started with, and take effect at the next start.
     pub at_next_start: Vec<&'static str>,
     /// What is worth saying about the file, as at the start.
     pub notes: Vec<ConfigProblem>,
@@ -38,6 +43,7 @@ pub type OnReload = Box<dyn Fn(&Checked) + Send + Sync>;
 
 /// Holds what runs and swaps it.
 pub struct Reloader {
+    started: Checked,
     running: Mutex<Checked>,
     tls: Option<Arc<TlsFront>>,
     limits: Arc<ArcSwap<Limits>>,
@@ -54,7 +60,7 @@ impl Reloader {
         shares: Shares,
         told: OnReload,
     ) -> Self {
-        Self { running: Mutex::new(running), tls, limits, shares, told }
+        Self { started: running.clone(), running: Mutex::new(running), tls, limits, shares, told }
     }
 
     /// Reads the file again (a node without one only reads its certificate again), checks all of it, then swaps.
@@ -74,7 +80,7 @@ impl Reloader {
         }
         self.limits.store(Arc::new(self.shares.fit(next.limits.clone())));
         (self.told)(&next);
-        let report = Reloaded { at_next_start: at_next_start(&running, &next), notes: next.notes().to_vec() };
+        let report = Reloaded { at_next_start: at_next_start(&self.started, &next), notes: next.notes().to_vec() };
         *running = next;
         Ok(report)
     }
@@ -88,19 +94,47 @@ impl Reloader {
     }
 }
 
-/// Sections that differ and are not swapped while running.
-fn at_next_start(now: &Checked, next: &Checked) -> Vec<&'static str> {
+/// Keys that differ and are not swapped while running.
+fn at_next_start(started: &Checked, next: &Checked) -> Vec<&'static str> {
+    // Taken apart, so that a new key cannot be forgotten here.
+    let DataConfig { dir, access, open_blobs_max, io_threads, scrub_bytes_per_second } = &started.data;
+    let ListenConfig { https, http, admin, admin_hosts: _, workers, proxy_from, tokens_over_http, unsent_bytes_max } =
+        &started.listen;
+    let ControlConfig { url, database } = &started.control;
     [
-        ("role", now.role != next.role),
-        ("data", now.data != next.data),
-        ("listen", now.listen != ListenConfig { admin_hosts: now.listen.admin_hosts.clone(), ..next.listen.clone() }),
-        ("tls", now.tls.is_some() != next.tls.is_some()),
-        ("control", now.control != next.control),
-        ("origin", now.origin_url != next.origin_url),
+        ("role", started.role != next.role),
+        ("data.dir", *dir != next.data.dir),
+        ("data.access", *access != next.data.access),
+        ("data.open_blobs_max", *open_blobs_max != next.data.open_blobs_max),
+        ("data.io_threads", *io_threads != next.data.io_threads),
+        ("data.scrub_bytes_per_second", *scrub_bytes_per_second != next.data.scrub_bytes_per_second),
+        ("listen.https", *https != next.listen.https),
+        ("listen.http", *http != next.listen.http),
+        ("listen.admin", *admin != next.listen.admin),
+        ("listen.workers", *workers != next.listen.workers),
+        ("listen.proxy_from", *proxy_from != next.listen.proxy_from),
+        ("listen.tokens_over_http", *tokens_over_http != next.listen.tokens_over_http),
+        ("listen.unsent_bytes_max", *unsent_bytes_max != next.listen.unsent_bytes_max),
+        ("tls.cert", started.tls.is_some() != next.tls.is_some()),
+        ("tls.key", started.tls.is_some() != next.tls.is_some()),
+        ("control.url", *url != next.control.url),
+        ("control.database", !is_same(database, dir, &next.control.database, &next.data.dir)),
+        ("origin.url", started.origin_url != next.origin_url),
+        ("log.format", started.log.format != next.log.format),
     ]
     .into_iter()
-    .filter_map(|(section, differs)| differs.then_some(section))
+    .filter_map(|(key, differs)| differs.then_some(key))
     .collect()
+}
+
+/// Whether a database is written down as it was: its file may be named from the data directory, which may have moved.
+fn is_same(database: &Database, dir: &Path, next: &Database, next_dir: &Path) -> bool {
+    match (database, next) {
+        (Database::Sqlite(file), Database::Sqlite(next)) => {
+            file == next || file.strip_prefix(dir).is_ok_and(|name| next_dir.join(name) == *next)
+        }
+        _ => database == next,
+    }
 }
 
 /// What a set of files held when it was last looked at.

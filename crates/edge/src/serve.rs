@@ -9,12 +9,13 @@ mod product;
 use crate::body::Body;
 use crate::catalog::EdgeCatalog;
 use crate::listen::{ConnInfo, Handler, Wire};
-use crate::outcome::{OutcomeSink, Pen, Route};
+use crate::outcome::{OutcomeSink, Pen, Route, note_bad_head};
 use crate::reply::{Refused, finish};
 use crate::shelf::Shelf;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, HOST};
 use http::request::Parts;
-use http::{Request, Response};
+use http::uri::Authority;
+use http::{HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
 use penstock_core::entitle::Refusal;
 use penstock_core::reply::Problem;
@@ -73,6 +74,7 @@ impl Server {
         method: Method,
         pen: &mut Pen,
     ) -> Result<Response<Body>, Refused> {
+        check_host(head)?;
         let target = Target::parse(head.uri.path(), head.uri.query())?;
         pen.outcome().route = Route::of(&target);
         if target == Target::Reports {
@@ -107,6 +109,26 @@ impl Server {
     }
 }
 
+/// RFC 9112, section 3.2: a request of HTTP/1.1 without exactly one good `Host` is answered 400. What stands between us
+/// and the peer may have taken it for another host's, and there is nothing that both would agree on.
+fn check_host(head: &Parts) -> Result<(), Refused> {
+    let mut lines = head.headers.get_all(HOST).into_iter();
+    let wrong = match (head.version, lines.next(), lines.next()) {
+        (Version::HTTP_10 | Version::HTTP_11, _, Some(_)) => "two Host fields",
+        (Version::HTTP_10 | Version::HTTP_11, Some(line), None) if !is_host(line) => "a Host field that names no host",
+        (Version::HTTP_11, None, _) => "no Host field",
+        // HTTP/1.0 knows no `Host`, HTTP/2 has `:authority`.
+        _ => return Ok(()),
+    };
+    Err(Refused::because(Problem::BadRequest, wrong))
+}
+
+/// `uri-host [ ":" port ]`, and nothing for a target that has no host.
+fn is_host(line: &HeaderValue) -> bool {
+    let is_authority = |bytes| Authority::try_from(bytes).is_ok_and(|host| !host.as_str().contains('@'));
+    line.is_empty() || is_authority(line.as_bytes())
+}
+
 impl Handler for Server {
     type Body = Body;
 
@@ -115,6 +137,7 @@ impl Handler for Server {
         let (head, _) = request.into_parts();
         let method = Method::new(head.method.as_str());
         let mut pen = Pen::new(Arc::clone(&self.outcomes), conn, method, head.uri.clone());
+        pen.asked(&head.method);
         let answered = self.answer(&head, conn, method, &mut pen).await;
         finish(answered, method, pen)
     }
@@ -123,6 +146,10 @@ impl Handler for Server {
         let mut pen = Pen::new(Arc::clone(&self.outcomes), conn, Method::Other, http::Uri::default());
         pen.outcome().route = Route::Door;
         finish(Err(Refused::new(problem)), Method::Other, pen)
+    }
+
+    fn bad_head(&self, status: u16, conn: &ConnInfo) {
+        note_bad_head(Pen::new(Arc::clone(&self.outcomes), conn, Method::Other, http::Uri::default()), status);
     }
 
     fn set_live_blobs_max(&self, max: usize) {

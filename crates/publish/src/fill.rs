@@ -51,7 +51,7 @@ pub enum FillError {
     #[error("cannot use the temporary directory")]
     Spool(#[source] std::io::Error),
     /// An upload failed.
-    #[error(transparent)]
+    #[error("cannot upload new content")]
     Registry(#[from] RegistryError),
     /// Another thread failed, whose error is told instead of this one.
     #[error("stopped, because another part of the publish failed")]

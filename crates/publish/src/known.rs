@@ -39,7 +39,7 @@ const ROOTS_AT_ONCE: usize = 2;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KnownError {
     /// The node refused or could not be reached.
-    #[error(transparent)]
+    #[error("cannot ask the node")]
     Registry(#[from] RegistryError),
     /// A part is not what the signed manifest says.
     #[error("part {blob} of an earlier release is damaged on the node")]

@@ -5,6 +5,7 @@ use penstock_core::keys::TrustSet;
 use penstock_core::limits::COMPONENTS_MAX;
 use penstock_core::sign::SecretKey;
 use penstock_core::time::UnixSeconds;
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -26,10 +27,11 @@ pub struct PublishRequest {
     pub keys: Vec<SecretKey>,
     /// The publisher's public keys with threshold; `None` means the first of `keys` alone.
     pub publisher: Option<TrustSet>,
-    /// Which files form which component: the first rule that matches a path; no match means `base`.
+    /// Which files form which component: the first rule that matches a path; no match means `base`. A rule whose pattern
+    /// matches nothing in the build is refused.
     pub components: Vec<ComponentRule>,
     /// Files that the game starts with. They are marked in the manifest's tree parts and nothing
-    /// else: packs hold new content in path order, whatever is marked.
+    /// else: packs hold new content in path order, whatever is marked. A pattern that matches no file is refused.
     pub launch: Vec<Pattern>,
     /// Channel that shall offer the release once it is registered.
     pub channel: Option<ChannelName>,
@@ -104,7 +106,12 @@ pub struct ComponentRule {
 /// A path pattern: `*` is any characters but `/`, `**` any at all, `?` one character but `/`; a
 /// pattern that ends with `/` means everything below.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pattern(String);
+pub struct Pattern {
+    /// As it was given, for messages.
+    given: String,
+    /// What is matched.
+    text: String,
+}
 
 /// Why a text is not a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -126,8 +133,16 @@ impl FromStr for Pattern {
         if text.len() > 1024 || text.bytes().filter(|byte| *byte == b'*').count() > 16 {
             return Err(PatternError::TooLong(text.chars().take(80).collect()));
         }
+        let given = text.to_owned();
         let text = text.trim_start_matches("./");
-        Ok(Self(if text.ends_with('/') { format!("{text}**") } else { text.to_owned() }))
+        let text = if text.ends_with('/') { format!("{text}**") } else { text.to_owned() };
+        Ok(Self { given, text })
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.given)
     }
 }
 
@@ -135,7 +150,7 @@ impl Pattern {
     /// Whether a path matches.
     #[must_use]
     pub fn matches(&self, path: &str) -> bool {
-        matches(self.0.as_bytes(), path.as_bytes())
+        matches(self.text.as_bytes(), path.as_bytes())
     }
 }
 

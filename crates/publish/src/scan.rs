@@ -3,9 +3,9 @@
 //! Every refusal names the path. Nothing is read but directories and links; file content is
 //! `cut`'s. Names are checked for every platform, not only for this machine's disk.
 
-use crate::request::{Checked, PublishRequest};
+use crate::request::{Checked, ComponentRule, Pattern, PublishRequest};
 use crate::source::Stamp;
-use penstock_core::id::Platform;
+use penstock_core::id::{ComponentName, Platform};
 use penstock_core::limits::ENTRIES_MAX;
 use penstock_core::path::{InstallPath, PathError, collision_key, windows_link_problem, windows_problem};
 use penstock_frames::order::{link_is_safe, path_order};
@@ -82,6 +82,20 @@ pub enum ScanError {
     /// More than a release may have.
     #[error("the build has more than {ENTRIES_MAX} files, directories and links")]
     TooMany,
+    /// A component's pattern is probably mistyped; the release could not be mended later.
+    #[error("the pattern {pattern:?} of component {component} matches nothing in the build")]
+    NothingInComponent {
+        /// As it was given.
+        pattern: String,
+        /// The component.
+        component: ComponentName,
+    },
+    /// A launch pattern is probably mistyped; the release could not be mended later.
+    #[error("the launch pattern {pattern:?} matches no file in the build")]
+    NothingToLaunch {
+        /// As it was given.
+        pattern: String,
+    },
     /// Nothing to publish.
     #[error("{0} is empty: there is nothing to publish")]
     Empty(PathBuf),
@@ -128,15 +142,23 @@ pub(crate) fn scan(request: &PublishRequest, checked: &Checked) -> Result<Scanne
     if !fs::metadata(&request.dir).map_err(unreadable)?.is_dir() {
         return Err(ScanError::NotADirectory(request.dir.clone()));
     }
-    let mut walk = Walk { request, checked, entries: Vec::new() };
+    let (rules, launch) = (request.components.iter().collect(), request.launch.iter().collect());
+    let mut walk = Walk { request, checked, entries: Vec::new(), idle_rules: rules, idle_launch: launch };
     let mut open = vec![String::new()];
     while let Some(directory) = open.pop() {
         walk.directory(&directory, &mut open)?;
     }
-    let mut entries = walk.entries;
-    if entries.is_empty() {
+    if walk.entries.is_empty() {
         return Err(ScanError::Empty(request.dir.clone()));
     }
+    if let Some(rule) = walk.idle_rules.first() {
+        let (pattern, component) = (rule.pattern.to_string(), rule.name.clone());
+        return Err(ScanError::NothingInComponent { pattern, component });
+    }
+    if let Some(pattern) = walk.idle_launch.first() {
+        return Err(ScanError::NothingToLaunch { pattern: pattern.to_string() });
+    }
+    let mut entries = walk.entries;
     entries.sort_unstable_by(|a, b| path_order(a.path.as_str(), b.path.as_str()));
     let mut scanned = Scanned { entries, content_bytes: 0, file_count: 0 };
     let (files, bytes) = scanned.files().fold((0, 0), |(files, bytes), (_, _, stamp)| (files + 1, bytes + stamp.bytes));
@@ -148,6 +170,10 @@ struct Walk<'a> {
     request: &'a PublishRequest,
     checked: &'a Checked,
     entries: Vec<SourceEntry>,
+    /// Component rules that matched nothing so far. One that matches what an earlier rule took is not idle.
+    idle_rules: Vec<&'a ComponentRule>,
+    /// Launch patterns that matched no file so far.
+    idle_launch: Vec<&'a Pattern>,
 }
 
 impl Walk<'_> {
@@ -205,6 +231,7 @@ impl Walk<'_> {
             return Err(ScanError::Special { path, what: special_name(&meta) });
         }
         let executable = meta.mode() & 0o111 != 0;
+        self.idle_launch.retain(|pattern| !pattern.matches(path.as_str()));
         let launch = self.request.launch.iter().any(|pattern| pattern.matches(path.as_str()));
         self.push(path, SourceKind::File { stamp: Stamp::of(&meta), executable, launch })
     }
@@ -213,6 +240,7 @@ impl Walk<'_> {
         if self.entries.len() as u64 >= ENTRIES_MAX {
             return Err(ScanError::TooMany);
         }
+        self.idle_rules.retain(|rule| !rule.pattern.matches(path.as_str()));
         let component = self.checked.component_of(&self.request.components, path.as_str());
         self.entries.push(SourceEntry { path, component, kind });
         Ok(())

@@ -10,6 +10,7 @@ mod lying;
 mod sizes;
 mod tools;
 mod tree;
+mod volume;
 
 pub use certificate::Certificate;
 pub use daemon::{Addresses, Daemon, DaemonError};
@@ -18,3 +19,4 @@ pub use penstock_origin::{FailingOrigin, Failure as OriginFailure};
 pub use sizes::{INTERESTING_SIZES, InterestingSize};
 pub use tools::require_tool;
 pub use tree::{Edit, Node, Tree, noise};
+pub use volume::{PowerSwitch, Volume};

@@ -17,7 +17,7 @@ pub struct Tool {
 }
 
 /// Everything that the checks drive.
-pub const TOOLS: [Tool; 11] = [
+pub const TOOLS: [Tool; 12] = [
     Tool { program: "g++", package: "g++" },
     Tool { program: "curl", package: "curl" },
     Tool { program: "wget", package: "wget" },
@@ -29,6 +29,7 @@ pub const TOOLS: [Tool; 11] = [
     Tool { program: "wrk", package: "wrk" },
     Tool { program: "openssl", package: "openssl" },
     Tool { program: "ip", package: "iproute2" },
+    Tool { program: "mkfs.ext4", package: "e2fsprogs" },
 ];
 
 /// Makes sure that the tools are there.

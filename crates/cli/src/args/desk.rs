@@ -15,7 +15,7 @@ use std::path::PathBuf;
 #[command(after_help = "Example:\n  \
     penstock publish ./build --product sample --version 1.0 --key publisher.key --to ./data --channel stable\n\n\
     Publishing is not offering: without --channel nobody is told to install it. Run again after an interruption;\n\
-    what is already there is not sent twice. The product is made on first publish with the --access given.")]
+    what is already there is not sent twice. The product is made on first publish with the --access given; `product set` changes it later.")]
 pub(crate) struct Publish {
     /// The build tree.
     #[arg(value_name = "DIR")]
@@ -48,9 +48,10 @@ pub(crate) struct Publish {
     /// Compression level of new content, 1 to 19; a higher one costs time.
     #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(i32).range(1..=19))]
     pub(crate) level: i32,
-    /// Who may read the product, when this publish makes it.
-    #[arg(long, value_enum, default_value_t = Access::Licensed)]
-    pub(crate) access: Access,
+    /// Who may read the product, when this publish makes it; licensed when left out. This version serves open
+    /// products only.
+    #[arg(long, value_enum)]
+    pub(crate) access: Option<Access>,
     /// The node.
     #[command(flatten)]
     pub(crate) desk: Desk,

@@ -29,8 +29,8 @@ pub(crate) struct Source {
 #[command(after_help = "Example:\n  \
     penstock pull --from https://127.0.0.1:8443 --ca ca.pem --product sample --trust ed25519:iojj3XQJ8ZX9UtstPLpdcspnCb8dlBIb83SIAbQPb1w --into ./game\n  \
     penstock pull --from https://a.example,https://b.example --product sample --trust ed25519:iojj3XQJ8ZX9UtstPLpdcspnCb8dlBIb83SIAbQPb1w --into ./game --dry-run\n\n\
-    Exit code 2 when the disk is too small, a signature is wrong or the content is not for this caller: nothing\n\
-    was written then. Interrupted, it is simply run again.")]
+    Exit code 2 when the disk is too small, a signature is wrong or the content is not for this caller: the installed\n\
+    version is untouched then. Interrupted, it is simply run again and goes on where it was.")]
 pub(crate) struct Pull {
     /// Edges and how to reach them.
     #[command(flatten)]
@@ -47,13 +47,13 @@ pub(crate) struct Pull {
     /// The platform.
     #[arg(long, value_name = "PLAT", default_value = "any")]
     pub(crate) platform: Platform,
-    /// The publisher's public key, such as ed25519:..., or a set of them.
+    /// The publisher's public key, such as ed25519:..., or a set of them, separated by commas.
     #[arg(long, value_name = "PUBKEY")]
     pub(crate) trust: TrustSet,
     /// The install directory; made when missing.
     #[arg(long, value_name = "DIR")]
     pub(crate) into: PathBuf,
-    /// Print the plan and the preflight, fetch and change nothing.
+    /// Print the plan and the preflight: fetch no content (only the manifest) and change nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Keep the replaced version on disk, so that rollback works without a network.
@@ -77,7 +77,7 @@ pub(crate) struct Verify {
 #[command(after_help = "Example:\n  \
     penstock repair ./game\n  \
     penstock repair ./game --from https://127.0.0.1:8443 --ca ca.pem\n\n\
-    Fetches only what is damaged. The edges, product and version are the install's own unless others are named.")]
+    Fetches only what is damaged. Product and version are the install's own, and so are the edges unless others are named.")]
 pub(crate) struct Repair {
     /// The install directory.
     #[arg(value_name = "DIR")]
@@ -94,7 +94,7 @@ pub(crate) struct Repair {
     /// Most bytes a second to fetch, such as 10MB.
     #[arg(long, value_name = "RATE")]
     pub(crate) limit_rate: Option<Bytes>,
-    /// Say what is damaged and what mending takes, fetch and change nothing.
+    /// Say what is damaged and what mending takes: fetch no content and change nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
 }

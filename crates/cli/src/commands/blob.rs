@@ -54,7 +54,7 @@ fn add(args: &BlobAdd, output: &Output) -> Done {
     let mut hasher = blake3::Hasher::new();
     let length = io::copy(&mut file, &mut hasher).with_context(failed)?;
     let blob = BlobId::from(hasher.finalize());
-    let session = desk::connect_or_make(&args.desk)?;
+    let session = desk::connect_or_make(&args.desk, output)?;
     if !session.registry().missing(&[blob])?.is_empty() {
         session.registry().put_blob(&blob, Content::File { path: &args.file, bytes: length })?;
     }

@@ -4,7 +4,9 @@ use crate::args::desk::{Channel as Args, ChannelVerb};
 use crate::commands::Done;
 use crate::desk;
 use crate::output::Output;
-use penstock_core::api::{ChannelRow, ChannelsAnswer, MoveChannel};
+use crate::words::platform;
+use penstock_control::{ChannelStanding, ChannelsStanding};
+use penstock_core::api::MoveChannel;
 use std::process::ExitCode;
 
 /// Does what the verb says.
@@ -24,7 +26,7 @@ pub(crate) fn run(args: Args, output: &Output) -> Done {
         }
         ChannelVerb::List(args) => {
             let session = desk::connect(&args.desk)?;
-            let answer: ChannelsAnswer = session.get(&format!("/admin/v1/products/{}/channels", args.product))?;
+            let answer: ChannelsStanding = session.get(&format!("/admin/v1/products/{}/channels", args.product))?;
             let lines: Vec<String> = answer.channels.iter().map(line).collect();
             let text = if lines.is_empty() { "no channel offers anything yet".to_owned() } else { lines.join("\n") };
             output.result(&answer, &text)?;
@@ -33,12 +35,15 @@ pub(crate) fn run(args: Args, output: &Output) -> Done {
     }
 }
 
-fn one(row: &ChannelRow, output: &Output) -> Done {
-    output.result(row, &line(row))?;
+fn one(standing: &ChannelStanding, output: &Output) -> Done {
+    output.result(standing, &line(standing))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn line(row: &ChannelRow) -> String {
-    let before = row.previous.as_ref().map(|version| format!(", before it {version}")).unwrap_or_default();
-    format!("{} for {}: {}{before} (head {})", row.channel, row.platform, row.version, row.sequence)
+fn line(standing: &ChannelStanding) -> String {
+    let row = &standing.row;
+    let gone = |is_gone| if is_gone { " (withdrawn)" } else { "" };
+    let (now, then) = (gone(standing.withdrawn), gone(standing.previous_withdrawn));
+    let before = row.previous.as_ref().map(|version| format!(", before it {version}{then}")).unwrap_or_default();
+    format!("{} for {}: {}{now}{before} (head {})", row.channel, platform(&row.platform), row.version, row.sequence)
 }

@@ -5,6 +5,7 @@ use crate::commands::Done;
 use crate::failure;
 use crate::output::Output;
 use penstock_edge::config::{Config, ConfigProblem, Environment, Place};
+use penstock_edge::preflight;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,6 +14,8 @@ use std::process::ExitCode;
 struct Document {
     file: PathBuf,
     good: bool,
+    /// Why this version does not run a config that is good.
+    not_yet: Option<String>,
     problems: Vec<Row>,
 }
 
@@ -27,9 +30,12 @@ struct Row {
 
 /// Prints all problems; exit code 1 when one of them is an error.
 pub(crate) fn run(args: &CheckConfig, output: &Output) -> Done {
-    let problems = match Config::load(Some(&args.file), &Environment::from_process()) {
-        Ok(checked) => checked.notes().to_vec(),
-        Err(problems) => problems,
+    let (problems, not_yet) = match Config::load(Some(&args.file), &Environment::from_process()) {
+        Ok(checked) => {
+            let around = preflight::check(&checked);
+            ([checked.notes(), &around].concat(), checked.runnable().err())
+        }
+        Err(problems) => (problems, None),
     };
     let bad = problems.iter().any(|problem| problem.kind.is_error_in_check());
     let mut text = String::new();
@@ -39,8 +45,16 @@ pub(crate) fn run(args: &CheckConfig, output: &Output) -> Done {
     }
     if !bad {
         text.push_str(&format!("{} is good", args.file.display()));
+        if let Some(not_yet) = &not_yet {
+            text.push_str(&format!(", but this version does not run it: {not_yet}"));
+        }
     }
-    let document = Document { file: args.file.clone(), good: !bad, problems: problems.iter().map(row).collect() };
+    let document = Document {
+        file: args.file.clone(),
+        good: !bad,
+        not_yet: not_yet.map(|not_yet| not_yet.to_string()),
+        problems: problems.iter().map(row).collect(),
+    };
     output.result(&document, &text)?;
     Ok(if bad { ExitCode::from(failure::FAILED) } else { ExitCode::SUCCESS })
 }

@@ -4,8 +4,9 @@ use crate::args::tools::Inspect;
 use crate::commands::Done;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::words::{bytes, count};
+use crate::words::{bytes, count, counted, platform};
 use anyhow::Context as _;
+use penstock_client::InstallSummary;
 use penstock_core::blob::BlobId;
 use penstock_core::envelope::Envelope;
 use penstock_core::envelope::Purpose;
@@ -100,22 +101,50 @@ struct ComponentRow {
 
 /// Prints what it is.
 pub(crate) fn run(args: &Inspect, output: &Output) -> Done {
-    let path = match &args.data {
-        None => args.what.clone(),
+    let name = args.what.to_str().unwrap_or_default();
+    let (path, wanted) = match &args.data {
+        None if name.parse::<BlobId>().is_ok() && !args.what.exists() => {
+            return Err(Failure::usage("to look at a blob by its name, say which node has it: --data DATA_DIR"));
+        }
+        None => (args.what.clone(), None),
         Some(data) => {
-            let name = args.what.to_str().unwrap_or_default();
             let blob: BlobId =
                 name.parse().map_err(|error| Failure::usage(format!("{name:?} is not a blob's name: {error}")))?;
-            sealed_file(data, blob)
+            (sealed_file(data, blob), Some(blob))
         }
     };
     if path.is_dir() {
         let summary = penstock_client::inspect(&path).map_err(super::install::classify)?;
-        output.result(&summary, &serde_json::to_string_pretty(&summary)?)?;
+        output.result(&summary, &install_text(&summary))?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut file = std::fs::File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
-    describe(&mut file, output)
+    describe(&mut file, wanted, output)
+}
+
+fn install_text(summary: &InstallSummary) -> String {
+    let mut text = format!("{} {} for {}", summary.product, summary.version, platform(&summary.platform));
+    if let (Some(size), Some(entries)) = (summary.content_bytes, summary.entries) {
+        text.push_str(&format!(": {} in {}", bytes(size), counted(entries)));
+    }
+    if let Some(channel) = &summary.channel {
+        text.push_str(&format!("\n  follows channel {channel}"));
+    }
+    text.push_str(&format!("\n  manifest {}", summary.manifest));
+    text.push_str(&format!("\n  signed by {}", summary.trust));
+    if !summary.edges.is_empty() {
+        text.push_str(&format!("\n  from {}", summary.edges.join(", ")));
+    }
+    if let Some(previous) = &summary.previous {
+        text.push_str(&format!("\n  {previous} is kept: `penstock rollback` brings it back"));
+    }
+    if let Some(version) = &summary.unfinished {
+        text.push_str(&format!("\n  an update to {version} was interrupted: run pull again"));
+    }
+    if summary.commit_pending {
+        text.push_str("\n  files were being put in place: the next pull, repair or rollback finishes that");
+    }
+    text
 }
 
 /// Where a node keeps a sealed blob. Read past the store, so that a running node is not in the way.
@@ -124,7 +153,8 @@ fn sealed_file(data: &Path, blob: BlobId) -> PathBuf {
     data.join("blobs").join(&name[..2]).join(name)
 }
 
-fn describe(reader: &mut dyn std::io::Read, output: &Output) -> Done {
+/// Says what the bytes are; those of a blob must be what its name says.
+fn describe(reader: &mut dyn std::io::Read, wanted: Option<BlobId>, output: &Output) -> Done {
     let mut start = Vec::new();
     reader.take(LOOK_BYTES_MAX + 1).read_to_end(&mut start)?;
     let mut hasher = blake3::Hasher::new();
@@ -132,7 +162,15 @@ fn describe(reader: &mut dyn std::io::Read, output: &Output) -> Done {
     let rest = std::io::copy(reader, &mut hasher)?;
     let total = start.len() as u64 + rest;
     let content = if total > LOOK_BYTES_MAX { Content::Opaque } else { look(&start) };
-    let document = Document { blob: BlobId::from(hasher.finalize()).to_string(), bytes: total, content };
+    let blob = BlobId::from(hasher.finalize());
+    if let Some(wanted) = wanted.filter(|wanted| *wanted != blob) {
+        let what = "its bytes were changed on disk; publish it again, or remove it with `penstock blob rm`";
+        return Err(Failure::Failed(anyhow::anyhow!(
+            "blob {wanted} is damaged ({} hash to {blob}): {what}",
+            bytes(total)
+        )));
+    }
+    let document = Document { blob: blob.to_string(), bytes: total, content };
     output.result(&document, &text(&document))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -235,18 +273,19 @@ fn text(document: &Document) -> String {
     let what = match &document.content {
         Content::Manifest { product, platform, version, content_bytes, entries, components, signers, .. } => {
             let mut text = format!(
-                "manifest of {product} {version} for {platform}: {} in {entries} entries; signed (not checked here) by {}",
+                "manifest of {product} {version} for {platform}: {} in {}; signed (not checked here) by {}",
                 bytes(*content_bytes),
+                counted(*entries),
                 signers.join(", "),
             );
             for row in components {
                 let optional = if row.optional { ", optional" } else { "" };
                 text.push_str(&format!(
-                    "\n  component {} (group {}{optional}): {} in {} entries, {}, {}",
+                    "\n  component {} (group {}{optional}): {} in {}, {}, {}",
                     row.name,
                     row.group,
                     bytes(row.content_bytes),
-                    row.entries,
+                    counted(row.entries),
                     count(row.chunks, "chunk"),
                     count(row.parts, "part"),
                 ));
@@ -265,7 +304,7 @@ fn text(document: &Document) -> String {
             bytes(*content_bytes),
         ),
         Content::TreePart { entries, files, content_bytes, .. } => {
-            format!("tree part: {entries} entries, {} of {}", count(*files, "file"), bytes(*content_bytes))
+            format!("tree part: {}, {} of {}", counted(*entries), count(*files, "file"), bytes(*content_bytes))
         }
         Content::ChunkPart { chunks, frames, packs } => format!(
             "chunk part: {} in {} of {}",

@@ -6,15 +6,18 @@ use crate::failure::{self, Failure};
 use crate::output::Output;
 use crate::progress::Bar;
 use crate::secrets;
-use crate::words::{bytes, count, rate, time};
+use crate::words::{bytes, count, counted, rate, time};
 use penstock_client::{
-    DamageKind, ErrorClass, Intent, Preflight, PullError, PullReport, PullRequest, RepairReport, RepairRequest,
-    RollbackReport, RollbackRequest, Target, Token, Tuning, VerifyReport, VerifyRequest,
+    DamageKind, EdgeUrl, ErrorClass, Intent, Preflight, PullError, PullReport, PullRequest, RepairReport,
+    RepairRequest, RollbackReport, RollbackRequest, Target, Token, Tuning, VerifyReport, VerifyRequest,
 };
 use penstock_core::id::ChannelName;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
+
+/// Edges of one session.
+const EDGES_MAX: usize = 64;
 
 /// Installs or updates.
 pub(crate) fn pull(args: Pull, output: &Output) -> Done {
@@ -23,6 +26,7 @@ pub(crate) fn pull(args: Pull, output: &Output) -> Done {
         (None, Some(channel)) => Target::Channel(channel),
         (None, None) => Target::Channel(stable()),
     };
+    few_enough(&args.source.from)?;
     let request = PullRequest {
         edges: args.source.from,
         product: args.product,
@@ -43,15 +47,16 @@ pub(crate) fn pull(args: Pull, output: &Output) -> Done {
 }
 
 /// Compares; exit code 1 when something differs.
-pub(crate) fn verify(args: Verify, output: &Output) -> Done {
-    let request = VerifyRequest { dir: args.dir, tuning: Tuning::default() };
+pub(crate) fn verify(args: &Verify, output: &Output) -> Done {
+    let request = VerifyRequest { dir: args.dir.clone(), tuning: Tuning::default() };
     let report = penstock_client::verify(&request, &Bar::new(*output)).map_err(classify)?;
-    output.result(&report, &verify_text(&report))?;
+    output.result(&report, &verify_text(&report, &args.dir))?;
     Ok(if report.intact && !report.unfinished { ExitCode::SUCCESS } else { ExitCode::from(failure::FAILED) })
 }
 
 /// Mends.
 pub(crate) fn repair(args: Repair, output: &Output) -> Done {
+    few_enough(&args.from)?;
     let request = RepairRequest {
         dir: args.dir,
         edges: args.from,
@@ -71,6 +76,14 @@ pub(crate) fn rollback(args: Rollback, output: &Output) -> Done {
     let report = penstock_client::rollback(&request, &Bar::new(*output)).map_err(classify)?;
     output.result(&report, &rollback_text(&report))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Edges beyond what a session keeps apart would be left out without a word.
+fn few_enough(edges: &[EdgeUrl]) -> Result<(), Failure> {
+    if edges.len() > EDGES_MAX {
+        return Err(Failure::usage(format!("--from takes at most {EDGES_MAX} edges, not {}", edges.len())));
+    }
+    Ok(())
 }
 
 /// The channel of clients that name none: a contract.
@@ -103,18 +116,18 @@ fn seconds(seconds: f64) -> Duration {
 fn pull_text(report: &PullReport) -> String {
     let from = report.from.as_ref().map(|from| format!(" from {from}")).unwrap_or_default();
     let name = format!("{} {}", report.product, report.to);
-    if report.dry_run {
-        return format!("{name}{from}: {}", preflight_text(&report.preflight));
-    }
     if !report.changed {
         return format!("{name} is installed already");
     }
+    if report.dry_run {
+        return format!("{name}{from}: {}", preflight_text(&report.preflight));
+    }
     let took = seconds(report.seconds);
     let mut text = format!(
-        "{name}{from}: fetched {}, wrote {} ({} from content on disk) in {}, {}",
+        "{name}{from}: fetched {}, took {} from content on disk, wrote {} in {} ({} written)",
         bytes(report.downloaded_bytes),
-        bytes(report.written_bytes),
         bytes(report.reused_bytes),
+        bytes(report.written_bytes),
         time(took),
         rate(report.written_bytes, took),
     );
@@ -126,22 +139,20 @@ fn pull_text(report: &PullReport) -> String {
 
 fn preflight_text(preflight: &Preflight) -> String {
     format!(
-        "would fetch {}, needs {} more disk at its peak, {} when done",
+        "would fetch {} and needs {} more disk at its peak; the install is {} when done",
         bytes(preflight.download_bytes),
         bytes(preflight.space.peak_extra_bytes),
         bytes(preflight.final_bytes),
     )
 }
 
-fn verify_text(report: &VerifyReport) -> String {
+fn verify_text(report: &VerifyReport, dir: &Path) -> String {
     let name = format!("{} {}", report.product, report.version);
-    let looked = format!(
-        "{} and {} looked at",
-        count(report.entries, "entry").replace("entrys", "entries"),
-        bytes(report.bytes)
-    );
+    let looked = format!("{} and {} looked at", counted(report.entries), bytes(report.bytes));
     let mut text = if report.intact {
         format!("{name} is intact: {looked}")
+    } else if report.damaged_count == 0 {
+        format!("{name} is not finished: {looked}")
     } else {
         format!("{name} is damaged: {} of {looked}", count(report.damaged_count, "path"))
     };
@@ -151,6 +162,9 @@ fn verify_text(report: &VerifyReport) -> String {
     for damage in &report.damaged {
         text.push_str(&format!("\n  {}: {}", damage.path, kind(damage.kind)));
     }
+    if report.damaged_count > 0 && !report.unfinished {
+        text.push_str(&format!("\nmend it with: penstock repair {}", dir.display()));
+    }
     text
 }
 
@@ -158,7 +172,7 @@ const fn kind(kind: DamageKind) -> &'static str {
     match kind {
         DamageKind::Missing => "missing",
         DamageKind::Damaged => "other bytes",
-        DamageKind::WrongKind => "not a thing of the right kind",
+        DamageKind::WrongKind => "something else stands there",
         DamageKind::Mode => "wrong executable bit",
         DamageKind::LinkTarget => "points elsewhere",
         DamageKind::Unreadable => "cannot be read",

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 pub(crate) fn run(args: Args, output: &Output) -> Done {
     match args.verb {
         ProductVerb::Add(args) => {
-            let session = desk::connect_or_make(&args.desk)?;
+            let session = desk::connect_or_make(&args.desk, output)?;
             one(&add(&session, args)?, output)
         }
         ProductVerb::Set(args) => {

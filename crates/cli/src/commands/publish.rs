@@ -1,13 +1,15 @@
 //! `publish`: a build directory becomes a signed release on a node.
 
 use crate::args::desk::Publish;
+use crate::commands::product::access;
 use crate::commands::{Done, now};
 use crate::desk;
+use crate::failure::Failure;
 use crate::output::Output;
 use crate::progress::Bar;
-use crate::words::{bytes, count, share, time};
+use crate::words::{bytes, count, platform, share, time};
 use penstock_core::api::PutProduct;
-use penstock_core::catalog::AccessClass;
+use penstock_core::catalog::{AccessClass, Product};
 use penstock_core::id::{AccessGroup, ProductId};
 use penstock_publish::{ComponentRule, OtherKeys, PublishReport, PublishRequest, keyfile};
 use std::process::ExitCode;
@@ -16,8 +18,25 @@ use std::time::Duration;
 /// Publishes, and offers when a channel is named.
 pub(crate) fn run(args: Publish, output: &Output) -> Done {
     let key = keyfile::load(&args.key)?;
-    let session = desk::connect_or_make(&args.desk)?;
-    ensure_product(&session, &args.product, args.access.into())?;
+    let session = desk::connect_or_make(&args.desk, output)?;
+    let product = ensure_product(&session, &args.product, args.access.map_or(AccessClass::Licensed, Into::into))?;
+    if let Some(wanted) = args.access.map(AccessClass::from).filter(|wanted| *wanted != product.access) {
+        let (is, wanted) = (access(product.access), access(wanted));
+        let how = format!("penstock product set {} --access {wanted}", product.id);
+        return Err(Failure::usage(format!(
+            "product {} is {is}, not {wanted}: to change that, run `{how}`",
+            product.id
+        )));
+    }
+    if product.access != AccessClass::Open {
+        output.note(&format!(
+            "product {} is {}: this version serves open products only, and nobody can pull it until \
+             `penstock product set {} --access open`",
+            product.id,
+            access(product.access),
+            product.id
+        ));
+    }
     let rule = |files: crate::args::desk::ComponentFiles| ComponentRule {
         name: files.name,
         pattern: files.pattern,
@@ -38,20 +57,23 @@ pub(crate) fn run(args: Publish, output: &Output) -> Done {
 }
 
 /// Makes the product unless it is there; one that is there keeps its access class.
-pub(crate) fn ensure_product(session: &desk::Session, product: &ProductId, access: AccessClass) -> anyhow::Result<()> {
+pub(crate) fn ensure_product(
+    session: &desk::Session,
+    product: &ProductId,
+    access: AccessClass,
+) -> anyhow::Result<Product> {
     match session.registry().signing(product) {
-        Ok(_) => Ok(()),
+        Ok(_) => session.get(&format!("/admin/v1/products/{product}")),
         Err(error) if error.is_not_found() => {
             let wanted = PutProduct { id: product.clone(), title: String::new(), access, export_class: String::new() };
-            session.put_product(&wanted)?;
-            Ok(())
+            session.put_product(&wanted)
         }
         Err(error) => Err(error.into()),
     }
 }
 
 fn text(report: &PublishReport) -> String {
-    let name = format!("{} {} for {}", report.product, report.version, report.platform);
+    let name = format!("{} {} for {}", report.product, report.version, platform(&report.platform));
     let mut text = if report.already_published {
         format!("{name} was published already, with this very content")
     } else {

@@ -13,8 +13,8 @@ use crate::args::node::Quickstart;
 use crate::commands::{Done, install, now, publish};
 use crate::compare;
 use crate::desk::Session;
-use crate::failure::Failure;
-use crate::node::{Assembled, DataDirLock, Doors, assemble_held, log, marker_url};
+use crate::failure::{self, Failure};
+use crate::node::{Assembled, DataDirLock, Doors, NodeError, assemble_held, log, marker_url};
 use crate::output::Output;
 use crate::progress::Bar;
 use anyhow::{Context as _, bail};
@@ -27,9 +27,11 @@ use penstock_core::catalog::AccessClass;
 use penstock_core::id::{ChannelName, Platform, Version};
 use penstock_core::keys::TrustSet;
 use penstock_core::sign::SecretKey;
-use penstock_edge::supervise::Supervisor;
+use penstock_edge::supervise::{Orders, Supervisor};
 use penstock_publish::{PublishReport, PublishRequest, keyfile};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 use summary::Summary;
 
@@ -37,13 +39,17 @@ use summary::Summary;
 const TOKEN_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// The account that it speaks for.
 const TOKEN_ACCOUNT: &str = "quickstart";
+/// How often signals are looked at during the tour.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long open connections may finish when the quickstart ends by itself.
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// Sets up, publishes, installs, updates, compares; then serves on unless told otherwise.
 pub(crate) fn run(args: &Quickstart, output: &Output) -> Done {
     let began = Instant::now();
+    let orders = Orders::listen()?;
     let layout = Layout::prepare(&args.dir)?;
+    let guide = Guide::follow(&layout, &orders, *output);
     // Before anything is changed: a node that serves from here keeps its config and its document.
     let lock = DataDirLock::take(&layout.data())?;
     document::withdraw(layout.root())?;
@@ -53,11 +59,12 @@ pub(crate) fn run(args: &Quickstart, output: &Output) -> Done {
     let config = layout.write_config(Ports::new(args.port)?, &files)?;
     let log = log::Log::install(&config.log, &log::Destination::File(&layout.log()))?;
     let on_reload = log.on_reload();
-    let node = assemble_held(config, Doors::Configured, Box::new(move |config| on_reload(&config.log)), lock)?;
+    let node = assemble_held(config, Doors::Configured, Box::new(move |config| on_reload(&config.log)), lock)
+        .map_err(with_advice)?;
 
     let tour = Tour { layout: &layout, builds: &builds, key: &key, node: &node, output };
     let urls = tour.document()?;
-    let done = match tour.walk(&urls) {
+    let done = match tour.walk(&urls, &guide) {
         Ok(done) => done,
         Err(failure) => {
             // Nobody may find the document of a node that is about to be gone.
@@ -65,6 +72,7 @@ pub(crate) fn run(args: &Quickstart, output: &Output) -> Done {
             return Err(failure);
         }
     };
+    guide.leave();
     let summary = Summary::new(&urls, &builds, done, began.elapsed());
     output.result(&summary, &summary.text(&layout, args.once))?;
 
@@ -75,12 +83,54 @@ pub(crate) fn run(args: &Quickstart, output: &Output) -> Done {
         drop(kept);
     } else {
         let (node, kept) = node.split();
-        Supervisor::new(node).run()?;
+        Supervisor::new(node).with(orders).run()?;
         document::withdraw(layout.root())?;
         drop(kept);
     }
     drop(log);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Obeys signals while the tour is under way: nobody else looks at them before the node is supervised.
+///
+/// Until others may be served, a signal ends everything at once; whatever is half done is made for that. From then on
+/// the step under way is finished first, so that the node can drain; a second signal waits for nothing.
+struct Guide(Arc<AtomicU8>);
+
+const PREPARING: u8 = 0;
+const SERVING: u8 = 1;
+const LEFT: u8 = 2;
+
+impl Guide {
+    fn follow(layout: &Layout, orders: &Orders, output: Output) -> Self {
+        let stage = Arc::new(AtomicU8::new(PREPARING));
+        let (watched, orders, root) = (Arc::clone(&stage), orders.clone(), layout.root().to_owned());
+        std::thread::spawn(move || {
+            loop {
+                let is_over = match watched.load(Ordering::Acquire) {
+                    PREPARING => orders.is_stopping(),
+                    SERVING => orders.is_hurried(),
+                    _ => return,
+                };
+                if is_over {
+                    // Best effort: the process is about to be gone, with the document or without.
+                    let _ = document::withdraw(&root);
+                    output.note("stopped before it was done: run it again, it goes on from there");
+                    std::process::exit(i32::from(failure::FAILED));
+                }
+                std::thread::park_timeout(LOOK_EVERY);
+            }
+        });
+        Self(stage)
+    }
+    /// From here on others may be served.
+    fn serve(&self) {
+        self.0.store(SERVING, Ordering::Release);
+    }
+    /// From here on somebody else obeys.
+    fn leave(&self) {
+        self.0.store(LEFT, Ordering::Release);
+    }
 }
 
 /// What was done, in the order of doing it.
@@ -126,7 +176,7 @@ impl Tour<'_> {
         })
     }
 
-    fn walk(&self, urls: &Document) -> Result<Walked, Failure> {
+    fn walk(&self, urls: &Document, guide: &Guide) -> Result<Walked, Failure> {
         let session = Session::over_socket(&self.layout.data().join("node.sock"))?;
         publish::ensure_product(&session, &self.builds.product, AccessClass::Open)?;
         self.layout.forget_install()?;
@@ -134,14 +184,15 @@ impl Tour<'_> {
         // Publishing is not offering: the channel moves once, to the second version, and not while it offers
         // something that somebody published here since.
         let published_first = self.publish(&session, 0, None)?;
-        let install = self.pull(urls, Target::Version(first.clone()))?;
+        let install = self.pull("install", urls, Target::Version(first.clone()))?;
         self.compare(0)?;
         let is_ours = self.offered(&session)?.is_none_or(|offered| self.builds.made(&offered));
         let published_second = self.publish(&session, 1, is_ours.then(install::stable))?;
         // From here on everything that the document names is served.
+        guide.serve();
         document::publish(self.layout.root(), urls)?;
         let target = if is_ours { Target::Channel(install::stable()) } else { Target::Version(second.clone()) };
-        let update = self.pull(urls, target)?;
+        let update = self.pull("update", urls, target)?;
         let compared = self.compare(1)?;
         Ok(Walked { published: [published_first, published_second], install, update, compared })
     }
@@ -167,10 +218,11 @@ impl Tour<'_> {
         let product = self.builds.product.clone();
         let request =
             PublishRequest { channel, ..PublishRequest::new(dir, product, version, Platform::any(), vec![key], now()) };
-        Ok(penstock_publish::publish(request, session.registry(), &Bar::new(*self.output))?)
+        let title = format!("publish {}", self.builds.versions[edition]);
+        Ok(penstock_publish::publish(request, session.registry(), &Bar::titled(*self.output, &title))?)
     }
 
-    fn pull(&self, urls: &Document, target: Target) -> Result<PullReport, Failure> {
+    fn pull(&self, what: &str, urls: &Document, target: Target) -> Result<PullReport, Failure> {
         let edge: EdgeUrl = urls.https_url.parse()?;
         let request = PullRequest {
             edges: vec![edge],
@@ -186,7 +238,7 @@ impl Tour<'_> {
             now: now(),
             tuning: Tuning::default(),
         };
-        penstock_client::pull(&request, &Bar::new(*self.output)).map_err(install::classify)
+        penstock_client::pull(&request, &Bar::titled(*self.output, what)).map_err(install::classify)
     }
 
     fn compare(&self, edition: usize) -> anyhow::Result<compare::Comparison> {
@@ -200,6 +252,20 @@ impl Tour<'_> {
             );
         }
         Ok(compared)
+    }
+}
+
+/// What to do when another program has the port.
+fn with_advice(error: NodeError) -> anyhow::Error {
+    let error = anyhow::Error::from(error);
+    let is_taken = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|cause| cause.kind() == std::io::ErrorKind::AddrInUse);
+    if is_taken {
+        error.context("a port is taken: choose others with --port N, or any free ones with --port 0")
+    } else {
+        error
     }
 }
 

@@ -4,7 +4,8 @@ use crate::args::desk::{Release as Args, ReleaseOne, ReleaseVerb};
 use crate::commands::Done;
 use crate::desk::{self, Session};
 use crate::output::Output;
-use crate::words::bytes;
+use crate::words::{bytes, counted, platform};
+use penstock_control::ReleaseChange;
 use penstock_core::api::ReleasesAnswer;
 use penstock_core::catalog::{Release, ReleaseState};
 use std::process::ExitCode;
@@ -31,7 +32,18 @@ pub(crate) fn run(args: Args, output: &Output) -> Done {
 
 fn change(args: &ReleaseOne, verb: &str, output: &Output) -> Done {
     let session: Session = desk::connect(&args.desk)?;
-    one(&session.post(&path(args, verb), &())?, output)
+    let change: ReleaseChange = session.post(&path(args, verb), &())?;
+    output.result(&change, &line(&change.release))?;
+    if change.release.state == ReleaseState::Withdrawn {
+        for channel in &change.offered_by {
+            output.note(&format!(
+                "channel {channel} still offers it, and its players are refused: \
+                 `penstock channel set {} {channel} VERSION` moves it to another",
+                args.product
+            ));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn path(args: &ReleaseOne, verb: &str) -> String {
@@ -49,12 +61,12 @@ fn line(release: &Release) -> String {
         ReleaseState::Withdrawn => "withdrawn",
     };
     format!(
-        "{} {} for {}: {} in {} entries, {state}, manifest {}",
+        "{} {} for {}: {} in {}, {state}, manifest {}",
         release.product,
         release.version,
-        release.platform,
+        platform(&release.platform),
         bytes(release.content_bytes),
-        release.entry_count,
+        counted(release.entry_count),
         release.manifest,
     )
 }

@@ -23,16 +23,17 @@ pub(crate) struct SettingsError {
 pub(super) fn keep(config: &Checked) -> Result<(), SettingsError> {
     let dir = &config.data.dir;
     let path = dir.join(FILE_NAME);
-    let text = text(config);
+    let failed = |source| SettingsError { path: path.clone(), source };
+    let text = text(config).map_err(failed)?;
     if std::fs::read_to_string(&path).is_ok_and(|there| there == text) {
         return Ok(());
     }
     let draft = dir.join(format!("{FILE_NAME}.{}", std::process::id()));
     let written = std::fs::write(&draft, text).and_then(|()| std::fs::rename(&draft, &path));
-    written.map_err(|source| SettingsError { path, source })
+    written.map_err(failed)
 }
 
-fn text(config: &Checked) -> String {
+fn text(config: &Checked) -> io::Result<String> {
     let access = match config.data.access {
         Access::Map => "map",
         Access::Pread => "pread",
@@ -41,10 +42,12 @@ fn text(config: &Checked) -> String {
         "# Written by the node at its start, for commands that work here while it is stopped.\n[data]\naccess = \"{access}\"\n"
     );
     if let Database::Sqlite(path) = &config.control.database {
+        // Relative to where the node was started, which is not where the command will be.
+        let path = std::path::absolute(path)?;
         let database = toml::Value::String(format!("sqlite:{}", path.display()));
         text.push_str(&format!("[control]\ndatabase = {database}\n"));
     }
-    text
+    Ok(text)
 }
 
 /// The config of a node that only this process talks to, on a directory where no other node runs.
@@ -101,6 +104,19 @@ mod tests {
         assert_eq!(private.data.access, Access::Pread);
         assert_eq!(private.data.dir, dir.path());
         assert_eq!(std::fs::read_dir(dir.path()).expect("readable").count(), 1, "no draft is left");
+    }
+
+    /// Found by a user: a node that was started with a relative path wrote one here, and every command that worked on
+    /// the directory later looked for the record in the wrong place.
+    #[test]
+    fn a_relative_record_is_written_down_as_it_is_found_from_anywhere() {
+        let dir = tempfile::tempdir().expect("dir");
+        let node = config("[control]\ndatabase = \"sqlite:somewhere/record.db\"\n", dir.path());
+        keep(&node).expect("kept");
+        let Database::Sqlite(found) = private_config(dir.path()).expect("understood").control.database else {
+            panic!("another engine")
+        };
+        assert_eq!(found, std::path::absolute("somewhere/record.db").expect("a directory"));
     }
 
     #[test]

@@ -32,7 +32,11 @@ fn every_command_prints_one_document() {
     assert_eq!(desk(&["product", "show", "game"])["access"], "open", "what is not named stays");
     assert_eq!(desk(&["release", "list", "game"])["releases"].as_array().expect("a list").len(), 2);
     assert_eq!(desk(&["release", "show", "game", "1.0"])["version"], "1.0");
-    assert_eq!(desk(&["release", "withdraw", "game", "1.0"])["state"], "withdrawn");
+    let withdrawn = desk(&["release", "withdraw", "game", "1.0"]);
+    assert_eq!(
+        (withdrawn["state"].as_str(), withdrawn["offered_by"].as_array().map(Vec::len)),
+        (Some("withdrawn"), Some(0))
+    );
     assert_eq!(desk(&["release", "restore", "game", "1.0"])["state"], "live");
     assert_eq!(desk(&["channel", "list", "game"])["channels"][0]["channel"], "stable");
     assert_eq!(desk(&["channel", "set", "game", "beta", "1.0"])["version"], "1.0");
@@ -107,6 +111,7 @@ fn bad_usage_is_64_and_help_is_0() {
         &["channel", "show", "../x", "stable", "--to", "data"],
         &["publish", ".", "--product", "p", "--version", "1", "--key", "k", "--to", "http://user:secret@host"],
         &["explain", "--to", "data"],
+        &["repair", ".", "--from", &"http://127.0.0.1:1,".repeat(65)[..65 * 19 - 1]],
     ] {
         let output = run(args);
         assert_eq!(output.status.code(), Some(64), "{args:?}: {}", said(&output));
@@ -149,8 +154,117 @@ fn a_bad_config_is_refused_with_every_line() {
     let errors = problems.iter().filter(|problem| problem["error"] == true);
     assert_eq!(errors.map(|problem| problem["line"].as_u64()).collect::<Vec<_>>(), [Some(1), Some(3)], "{problems:?}");
     let serve = run(["serve", "--config", text(&file)]);
-    assert_eq!(serve.status.code(), Some(1), "{}", said(&serve));
-    assert!(String::from_utf8_lossy(&serve.stderr).contains("line 1"), "{}", said(&serve));
+    assert_eq!(serve.status.code(), Some(64), "{}", said(&serve));
+    let words = String::from_utf8_lossy(&serve.stderr).into_owned();
+    assert!(words.contains("error: line 1") && words.contains("note: line 3"), "{}", said(&serve));
+    assert!(words.contains("the configuration has 1 error"), "{}", said(&serve));
+}
+
+#[test]
+fn a_directory_with_other_things_does_not_become_a_node() {
+    let world = World::asleep();
+    let tree = Tree::small_game(54, 200_000);
+    let wrong = world.path("photos");
+    std::fs::create_dir(&wrong).expect("mkdir");
+    std::fs::write(wrong.join("cat.jpg"), "miaow").expect("written");
+    let mut publish = world.publish_command(&tree, "1.0");
+    let output = publish.args(["--to", text(&wrong)]).output().expect("starts");
+    assert_eq!(output.status.code(), Some(64), "--to twice: {}", said(&output));
+    let build = world.path("build-1.0");
+    let key = world.path("publisher.key");
+    let to = |dir: &std::path::Path| {
+        let what = ["publish", text(&build), "--product", "game", "--version", "1.0", "--access", "open"];
+        run(what.into_iter().chain(["--key", text(&key), "--to", text(dir)]))
+    };
+    let output = to(&wrong);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("other things"), "{}", said(&output));
+    assert_eq!(std::fs::read_dir(&wrong).expect("there").count(), 1, "nothing was made in it");
+    let quickstart = run(["quickstart", "--once", "--port", "0", "--dir", text(&wrong)]);
+    assert_eq!(quickstart.status.code(), Some(1), "{}", said(&quickstart));
+    assert_eq!(std::fs::read_dir(&wrong).expect("there").count(), 1, "nothing was made in it");
+    let output = to(&world.path("new"));
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("new data directory"), "{}", said(&output));
+}
+
+#[test]
+fn a_publish_does_not_change_who_may_read_and_says_when_nobody_can() {
+    let world = World::asleep();
+    let data = world.data();
+    let product = |access: &str| good(&["product", "set", "game", "--access", access, "--to", text(&data)]);
+    world.publish(&Tree::small_game(55, 200_000), "1.0");
+    product("licensed");
+    let mut publish = world.publish_command(&Tree::small_game(56, 200_000), "1.1");
+    let output = publish.output().expect("starts");
+    assert_eq!(output.status.code(), Some(64), "{}", said(&output));
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("penstock product set game --access open"),
+        "{}",
+        said(&output)
+    );
+    let (build, key) = (world.path("build-1.1"), world.path("publisher.key"));
+    let words = ["publish", text(&build), "--product", "game", "--version", "1.1", "--key", text(&key)];
+    let output = run(words.into_iter().chain(["--to", text(&data)]));
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("nobody can pull it"), "{}", said(&output));
+}
+
+#[test]
+fn a_damaged_blob_is_not_explained_as_if_it_were_whole() {
+    let world = World::asleep();
+    world.publish(&Tree::small_game(57, 200_000), "1.0");
+    let data = world.data();
+    let blobs = good(&["blob", "list", "--all", "--to", text(&data)]);
+    let blob = blobs["blobs"][0]["blob"].as_str().expect("a name").to_owned();
+    assert!(run(["inspect", &blob]).status.code() == Some(64), "a name without a node");
+    let file = data.join("blobs").join(&blob[..2]).join(&blob);
+    let mut content = std::fs::read(&file).expect("there");
+    content[0] ^= 1;
+    std::fs::remove_file(&file).expect("removed");
+    std::fs::write(&file, content).expect("written");
+    let output = run(["inspect", &blob, "--data", text(&data)]);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("damaged"), "{}", said(&output));
+}
+
+#[test]
+fn a_taken_port_says_what_to_do() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let port = taken.local_addr().expect("bound").port().to_string();
+    let output = run(["quickstart", "--once", "--port", &port, "--dir", text(&dir.path().join("q"))]);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--port 0"), "{}", said(&output));
+}
+
+#[test]
+fn a_key_of_another_certificate_is_refused_before_anything_starts() {
+    let world = World::asleep();
+    let other = tempfile::tempdir().expect("a directory");
+    penstock_testkit::Certificate::loopback(other.path()).expect("a certificate");
+    std::fs::copy(other.path().join("cert.key"), world.path("cert.key")).expect("copied");
+    let config = world.path("penstock.toml");
+    let check = run(["check-config", text(&config), "--json"]);
+    assert_eq!(check.status.code(), Some(1), "{}", said(&check));
+    let problems = document(&check)["problems"].as_array().expect("a list").clone();
+    assert!(problems.iter().any(|problem| problem["key"] == "tls.key" && problem["error"] == true), "{problems:?}");
+    let serve = run(["serve", "--config", text(&config)]);
+    assert_eq!(serve.status.code(), Some(64), "{}", said(&serve));
+    assert!(!world.data().exists(), "nothing was made");
+}
+
+#[test]
+fn a_withdrawal_says_which_channel_still_offers_it() {
+    let world = World::asleep();
+    world.publish(&Tree::small_game(58, 200_000), "1.0");
+    let data = world.data();
+    let to = ["--to", text(&data)];
+    let output = run(["release", "withdraw", "game", "1.0"].into_iter().chain(to));
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("channel stable still offers it"), "{}", said(&output));
+    let output = run(["channel", "show", "game", "stable"].into_iter().chain(to));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1.0 (withdrawn)"), "{}", said(&output));
 }
 
 #[test]

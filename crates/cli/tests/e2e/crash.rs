@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Runs to the end and returns how long that took.
-fn timed(mut command: Command) -> Duration {
+pub(crate) fn timed(mut command: Command) -> Duration {
     let began = Instant::now();
     let output = command.output().expect("starts");
     assert!(output.status.success(), "{}", said(&output));
@@ -31,7 +31,7 @@ fn killed_after(mut command: Command, life: Duration) -> bool {
 }
 
 /// How many kills a test wants: `short` in CI, four times that in the full run.
-fn wanted(short: u32) -> u32 {
+pub(crate) fn wanted(short: u32) -> u32 {
     if std::env::var_os("PENSTOCK_FULL").is_some_and(|full| full == "1") { 4 * short } else { short }
 }
 
@@ -56,7 +56,7 @@ fn kill_often(whole: Duration, kills: u32, mut start: impl FnMut() -> Command, m
 }
 
 /// Looks often, because the moment between two looks is how far an instant may be off.
-fn ends_within(child: &mut Child, life: Duration) -> bool {
+pub(crate) fn ends_within(child: &mut Child, life: Duration) -> bool {
     let until = Instant::now() + life;
     while Instant::now() < until {
         if child.try_wait().expect("our own child").is_some() {
@@ -68,11 +68,11 @@ fn ends_within(child: &mut Child, life: Duration) -> bool {
 }
 
 /// `count` instants over `whole`, the first almost at once.
-fn instants(whole: Duration, count: u32) -> impl Iterator<Item = Duration> {
+pub(crate) fn instants(whole: Duration, count: u32) -> impl Iterator<Item = Duration> {
     (0..count).map(move |number| whole * (2 * number + 1) / (2 * count))
 }
 
-fn builds() -> (Tree, Tree) {
+pub(crate) fn builds() -> (Tree, Tree) {
     let first = Tree::small_game(11, 4_000_000);
     let second = first.next_release();
     (first, second)
@@ -200,7 +200,7 @@ fn back_to_first(world: &World, into: &Path) {
     assert!(output.status.success(), "{}", said(&output));
 }
 
-fn assert_one_version_or_said(first: &Tree, second: &Tree, into: &Path) {
+pub(crate) fn assert_one_version_or_said(first: &Tree, second: &Tree, into: &Path) {
     let whole = |tree: &Tree| tree.differences(into).expect("readable").is_empty();
     if whole(first) || whole(second) {
         return;

@@ -2,11 +2,13 @@
 
 #![expect(clippy::panic, reason = "a test fails by panicking, with what was said")]
 
+mod adversity;
 mod clients;
 mod commands;
 mod crash;
 mod drain;
 mod journey;
 mod liar;
+mod powercut;
 mod quickstart;
 mod world;

@@ -3,6 +3,8 @@
 use crate::world::{command, document, run, said, text};
 use penstock_testkit::{Daemon, Tree};
 use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
 
 const KEYS: [&str; 14] = [
     "https_url",
@@ -95,6 +97,46 @@ fn it_serves_on_and_its_document_is_complete() {
     assert_eq!(document(&pull)["to"], addresses.0["versions"][1]);
     let status = daemon.terminate().expect("ends");
     assert_eq!(status.code(), Some(0), "{}", daemon.log());
+}
+
+/// Found in review: whoever stopped it right when its document appeared ended it by signal, and the document stayed.
+#[test]
+fn a_signal_at_any_moment_ends_it_in_order() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let build = scratch.path().join("my-game");
+    Tree::small_game(3, 8_000_000).write(&build).expect("written");
+    let dir = scratch.path().join("try");
+    let document = dir.join("quickstart.json");
+    let start = || {
+        let args = ["quickstart", "--dir", text(&dir), "--build", text(&build), "--port", "0"];
+        let mut quickstart = command();
+        quickstart.args(args).stdout(Stdio::null()).stderr(Stdio::piped());
+        quickstart.spawn().expect("starts")
+    };
+    let stop = |child: Child| {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM)
+            .expect("sent");
+        child.wait_with_output().expect("ends")
+    };
+    let until = |what: &dyn Fn() -> bool| {
+        let began = Instant::now();
+        while !what() {
+            assert!(began.elapsed() < Duration::from_secs(120), "it did not come so far");
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+    };
+    // While it prepares: at once, and it says what to do.
+    let child = start();
+    until(&|| dir.join("data/lock").exists());
+    let output = stop(child);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("run it again"), "{}", said(&output));
+    // While others may be served: in order, once the step under way is done.
+    let child = start();
+    until(&|| document.exists());
+    let output = stop(child);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(!document.exists(), "the document of a node that is gone stayed");
 }
 
 #[test]

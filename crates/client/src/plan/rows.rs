@@ -15,6 +15,13 @@ pub(super) struct Decided {
     pub(super) lean_is_possible: bool,
 }
 
+impl Decided {
+    /// Whether anything on disk has to change.
+    pub(super) fn change_anything(&self) -> bool {
+        !self.removals.is_empty() || !self.aside.is_empty() || self.actions.iter().any(|a| *a != RowAction::Keep)
+    }
+}
+
 /// What an earlier release had at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stood {

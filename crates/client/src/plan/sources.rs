@@ -1,6 +1,6 @@
 //! Where each chunk of a file to be assembled comes from, and what that costs.
 
-use super::{Plan, RowAction, Scene};
+use super::{Plan, RowAction, Scene, Wishes};
 use crate::error::PullError;
 use crate::index::ChunkIndex;
 use crate::listing::Listing;
@@ -17,7 +17,7 @@ pub(super) struct Sums {
 
 impl Plan {
     /// Fills in `old`, `copies` and `fetch`.
-    pub(super) fn find_sources(&mut self, scene: &Scene<'_>) -> Result<Sums, PullError> {
+    pub(super) fn find_sources(&mut self, scene: &Scene<'_>, wishes: Wishes) -> Result<Sums, PullError> {
         let target = scene.target;
         if !self.actions.iter().any(|action| action.is_staged()) {
             return Ok(Sums::default());
@@ -25,6 +25,11 @@ impl Plan {
         self.find_old(scene)?;
         self.find_copies(scene)?;
         let mut sums = Sums::default();
+        if wishes.copy_moves(scene) {
+            let moved = |row: &usize| matches!(self.actions[*row], RowAction::Reuse(_));
+            let bytes = target.files().filter(moved).map(|row| target.row(row).bytes).sum();
+            (sums.write_bytes, sums.reuse_bytes) = (bytes, bytes);
+        }
         for part in self.parts_to_assemble(scene) {
             let chunks = target.load(part, scene.shelf)?;
             for visit in target.visit(part, &chunks).filter(|visit| self.actions[visit.row] == RowAction::Assemble) {

@@ -45,6 +45,8 @@ pub(crate) struct Volume {
     pub(crate) free_bytes: u64,
     /// Files occupy multiples of this.
     pub(crate) block_bytes: u64,
+    /// Files, directories and links that this user may still make; `None` where the volume does not count them.
+    pub(crate) free_files: Option<u64>,
     /// Whether files can have second names.
     pub(crate) links: Links,
 }

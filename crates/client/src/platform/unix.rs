@@ -58,7 +58,13 @@ impl Root {
         let found =
             rustix::fs::fstatvfs(&*self.root).map_err(|e| DiskError::new("measure the volume of", ".", e.into()))?;
         let block_bytes = found.f_frsize.max(1);
-        Ok(Volume { free_bytes: found.f_bavail.saturating_mul(block_bytes), block_bytes, links: self.links() })
+        Ok(Volume {
+            free_bytes: found.f_bavail.saturating_mul(block_bytes),
+            block_bytes,
+            // File systems that make inodes as they need them, such as btrfs, say that there are none at all.
+            free_files: (found.f_files > 0).then_some(found.f_favail),
+            links: self.links(),
+        })
     }
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn links(&self) -> Links {

@@ -42,7 +42,7 @@ impl Root {
     /// another crate); `u64::MAX` leaves the refusal to the write that fails, which is clean because
     /// nothing is in place before everything is staged.
     pub(crate) fn volume(&self) -> Result<Volume, DiskError> {
-        Ok(Volume { free_bytes: u64::MAX, block_bytes: 4096, links: Links::Expected })
+        Ok(Volume { free_bytes: u64::MAX, block_bytes: 4096, free_files: None, links: Links::Expected })
     }
     /// Whether a deed at a path will be allowed: a file that another program has open, or that is read-only,
     /// can be neither replaced nor removed. Opening it for ourselves alone tells, and changes nothing.

@@ -68,6 +68,10 @@ const BACKOFF_MS_MAX: u64 = 20_000;
 /// Longest `Retry-After` that is obeyed; an edge that asks for more is as good as gone.
 const RETRY_AFTER_SECONDS_MAX: u64 = 600;
 
+/// How long an edge's failures are not told again once they were, in milliseconds: one that breaks off every answer
+/// delivers between its failures, and each would be the first of its kind.
+const TOLD_MS: u64 = 60_000;
+
 /// Whether there is anybody else to ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Company {
@@ -86,6 +90,8 @@ pub(super) struct Edge {
     /// Failures since the last success; those of one outage count once.
     failures: u32,
     failing_since: Millis,
+    /// When somebody was last told that it fails.
+    told_at: Option<Millis>,
     retry_at: Millis,
     delivered_bytes: u64,
     /// Bytes per millisecond of one request, smoothed.
@@ -110,6 +116,7 @@ impl Edge {
             probes: 0,
             failures: 0,
             failing_since: Millis(0),
+            told_at: None,
             retry_at: Millis(0),
             delivered_bytes: 0,
             rate: None,
@@ -167,17 +174,17 @@ impl Edge {
         let rate = bytes as f64 / took_ms.max(1) as f64;
         self.rate = Some(self.rate.map_or(rate, |old| old * 0.7 + rate * 0.3));
     }
-    /// A request failed for a reason that may pass.
-    pub(super) fn fail(&mut self, now: Millis, retry_after_seconds: Option<u64>, company: Company) {
+    /// A request failed for a reason that may pass. Gives whether that is news: the edge did well until now.
+    pub(super) fn fail(&mut self, now: Millis, retry_after_seconds: Option<u64>, company: Company) -> bool {
         let asked = retry_after_seconds.unwrap_or(0);
         if asked > RETRY_AFTER_SECONDS_MAX {
             self.drop_for(DropReason::Unreachable);
-            return;
+            return false;
         }
         if now < self.retry_at {
             // One outage told by several requests at once: they were sent before the pause began.
             self.retry_at = self.retry_at.max(now.plus(asked * 1000));
-            return;
+            return false;
         }
         if self.failures == 0 {
             self.failing_since = now;
@@ -189,7 +196,7 @@ impl Edge {
         let is_over = is_stranger || now.since(self.failing_since) >= AWAY_MS_MAX;
         if self.failures >= STRANGER_FAILURES_MAX && is_over {
             self.drop_for(DropReason::Unreachable);
-            return;
+            return false;
         }
         let pause = (BACKOFF_MS << (self.failures - 1).min(16)).min(BACKOFF_MS_MAX);
         // xorshift64: spread, not secrecy.
@@ -198,6 +205,11 @@ impl Edge {
         self.jitter ^= self.jitter << 17;
         let pause = pause / 2 + self.jitter % pause;
         self.retry_at = now.plus(pause.max(asked * 1000));
+        let is_news = self.failures == 1 && self.told_at.is_none_or(|told| now.since(told) >= TOLD_MS);
+        if is_news {
+            self.told_at = Some(now);
+        }
+        is_news
     }
     pub(super) fn drop_for(&mut self, reason: DropReason) {
         self.dropped = Some(self.dropped.map_or(reason, |old| old.max(reason)));

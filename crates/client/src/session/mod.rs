@@ -23,7 +23,7 @@ use penstock_core::blob::{BlobId, ByteRange};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 pub use words::{
     Action, AnswerHead, Arrived, Failure, Item, ItemId, Millis, RangeRequest, RequestId, SessionError, SessionLimits,
-    Verdict,
+    Trouble, Verdict,
 };
 
 /// Attempts of one item that were begun and brought less than a verified group. After so many, only edges
@@ -47,6 +47,8 @@ pub struct Session {
     cancels: VecDeque<RequestId>,
     next_request: u64,
     failed: Option<SessionError>,
+    /// Edges that began to fail, for whoever tells the player.
+    troubles: Vec<(EdgeIndex, Trouble)>,
     received_bytes: u64,
 }
 
@@ -92,6 +94,7 @@ impl Session {
             cancels: VecDeque::new(),
             next_request: 0,
             failed: (edges == 0).then_some(SessionError::NoEdges),
+            troubles: Vec::new(),
             received_bytes: 0,
         }
     }
@@ -111,6 +114,15 @@ impl Session {
     /// Edges that were dropped, with the reason.
     pub fn dropped(&self) -> impl Iterator<Item = (EdgeIndex, DropReason)> + '_ {
         self.edges.iter().enumerate().filter_map(|(at, edge)| edge.dropped().map(|reason| (EdgeIndex(at), reason)))
+    }
+    /// Whether content came from this edge.
+    #[must_use]
+    pub fn has_delivered(&self, edge: EdgeIndex) -> bool {
+        self.edges.get(edge.0).is_some_and(Edge::has_delivered)
+    }
+    /// Edges that began to fail since this was last asked and will be asked again: each once until it does well.
+    pub fn take_troubles(&mut self) -> Vec<(EdgeIndex, Trouble)> {
+        std::mem::take(&mut self.troubles)
     }
     /// What to do now. Called again after every event, until it says [`Action::Wait`] or ends.
     pub fn next_action(&mut self, now: Millis) -> Action {
@@ -153,7 +165,9 @@ impl Session {
         let (edge, blob) = (running.edge, running.blob);
         self.close(id);
         match head.status {
-            408 | 425 | 429 | 500..=599 => self.fail_edge(edge, head.retry_after_seconds, now),
+            408 | 425 | 429 | 500..=599 => {
+                self.fail_edge(edge, Trouble::Status(head.status), head.retry_after_seconds, now);
+            }
             404 | 410 => self.note_lack(edge, blob, head.status),
             300..=399 => self.drop_edge(edge, DropReason::Redirected),
             400..=499 => self.drop_edge(edge, DropReason::Refused(head.status)),
@@ -224,7 +238,7 @@ impl Session {
         let Some(edge) = self.requests.get(&id).map(|running| running.edge) else { return };
         self.close(id);
         match failure {
-            Failure::Broken => self.fail_edge(edge, None, now),
+            Failure::Broken => self.fail_edge(edge, Trouble::Broken, None, now),
             Failure::Malformed => self.drop_edge(edge, DropReason::Malformed),
             Failure::Untrusted => self.drop_edge(edge, DropReason::Untrusted),
         }
@@ -316,11 +330,13 @@ impl Session {
         }
     }
 
-    fn fail_edge(&mut self, edge: EdgeIndex, retry_after_seconds: Option<u64>, now: Millis) {
+    fn fail_edge(&mut self, edge: EdgeIndex, trouble: Trouble, retry_after_seconds: Option<u64>, now: Millis) {
         let is_left = |(at, other): (usize, &Edge)| at != edge.0 && other.dropped().is_none();
         let others = self.edges.iter().enumerate().any(is_left);
         let company = if others { Company::Others } else { Company::Alone };
-        self.edges[edge.0].fail(now, retry_after_seconds, company);
+        if self.edges[edge.0].fail(now, retry_after_seconds, company) {
+            self.troubles.push((edge, trouble));
+        }
     }
 
     /// An edge without this blob may have the others: only one that never had anything is dropped.
@@ -358,7 +374,7 @@ impl Session {
         for id in stalled {
             if let Some(edge) = self.requests.get(&id).map(|running| running.edge) {
                 self.close(id);
-                self.fail_edge(edge, None, now);
+                self.fail_edge(edge, Trouble::Stalled, None, now);
                 self.cancels.push_back(id);
             }
         }

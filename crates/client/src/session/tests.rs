@@ -182,6 +182,30 @@ fn an_outage_told_by_several_requests_at_once_counts_once() {
     }
 }
 
+#[test]
+fn an_edge_that_begins_to_fail_is_news_once() {
+    let mut session = Session::new(1, SessionLimits { stall_ms: 1000, ..SessionLimits::default() }, 1);
+    session.want(items(&[REQUEST_BYTES_MAX; 40]));
+    // Several requests tell of one outage, and its later failures are no news either.
+    let running: Vec<RangeRequest> = (0..3).map(|_| start(&mut session, Millis(0))).collect();
+    running.iter().for_each(|request| session.on_failure(request.id, Failure::Broken, Millis(1)));
+    assert_eq!(session.take_troubles(), [(EdgeIndex(0), Trouble::Broken)]);
+    let probe = start(&mut session, Millis(1000));
+    session.on_head(probe.id, &status(503, None), Millis(1001));
+    assert_eq!(session.take_troubles(), []);
+    // It does well and breaks off again and again: told at most once a minute.
+    let mut told = Vec::new();
+    for at in 1..=12 {
+        let now = Millis(at * 10_000);
+        let request = start(&mut session, now);
+        session.on_head(request.id, &good_head(request.range), now);
+        session.on_bytes(request.id, &blob_bytes(PROGRESS_BYTES), now);
+        assert!(matches!(session.next_action(now.plus(1000)), Action::Start(_) | Action::Cancel(_)));
+        told.extend(session.take_troubles().iter().map(|(_, trouble)| (at, *trouble)));
+    }
+    assert_eq!(told, [(6, Trouble::Stalled), (12, Trouble::Stalled)]);
+}
+
 /// Plays a sole edge that refuses connections until `back_at`; when the session gave up, if it did.
 fn outage(back_at: Millis, delivered_before: bool) -> Option<Millis> {
     let mut session = Session::new(1, SessionLimits::default(), 3);

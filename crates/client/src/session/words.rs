@@ -110,6 +110,17 @@ pub enum Failure {
     Untrusted,
 }
 
+/// What an edge does that began to fail and will be asked again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// No connection, or it broke.
+    Broken,
+    /// Nothing came for too long, or too little.
+    Stalled,
+    /// It answered with this status.
+    Status(u16),
+}
+
 /// Why the session gave up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SessionError {

@@ -67,7 +67,7 @@ fn child_process() {
 }
 
 /// Runs an operation in a child that dies at event `fuse`; whether it died.
-fn child(stage: &Stage, verb: &str, fuse: u64) -> bool {
+pub(crate) fn child(stage: &Stage, verb: &str, fuse: u64) -> bool {
     let order = [
         verb,
         &stage.edge.url(),
@@ -87,7 +87,7 @@ fn child(stage: &Stage, verb: &str, fuse: u64) -> bool {
 }
 
 /// Events to die at: all of the first ones, then ever fewer; every one with `PENSTOCK_FULL=1`.
-fn instants() -> impl Iterator<Item = u64> {
+pub(crate) fn instants() -> impl Iterator<Item = u64> {
     let full = std::env::var_os("PENSTOCK_FULL").is_some_and(|value| value == "1");
     let mut at = 1;
     std::iter::from_fn(move || {

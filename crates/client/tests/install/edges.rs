@@ -89,8 +89,9 @@ fn nobody_answers() {
     assert_eq!(error.class().exit_code(), 1);
     assert!(matches!(pull(&PullRequest { edges: Vec::new(), ..stage.request() }, &Silent), Err(PullError::NoEdges)));
     let unknown = stage.pull().expect_err("nothing is offered");
-    assert!(matches!(&unknown, PullError::EdgeRefused { status: 404, code, .. } if code == "unknown"), "{unknown:?}");
-    assert_eq!(unknown.class().exit_code(), 2);
+    assert!(matches!(&unknown, PullError::Unknown { code, .. } if code == "unknown"), "{unknown:?}");
+    assert!(unknown.to_string().contains("product game, channel stable, platform any"), "{unknown}");
+    assert_eq!(unknown.class().exit_code(), 1, "a name that is not there is no refusal by policy");
     assert!(!stage.dir().exists());
 }
 

@@ -8,6 +8,7 @@ mod crash;
 mod edges;
 mod lifecycle;
 mod memory;
+mod newcomer;
 mod publisher;
 mod review;
 mod server;

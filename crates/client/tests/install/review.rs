@@ -2,7 +2,7 @@
 
 use crate::publisher::{Node, Tree, noise};
 use crate::{Stage, assert_is, first, second};
-use penstock_client::{PullError, PullRequest, Silent, pull};
+use penstock_client::{Phase, Progress, PullError, PullRequest, Silent, inspect, pull};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -223,4 +223,113 @@ fn a_damaged_manifest_part_is_fetched_again() {
     }
     stage.pull().expect("pull again");
     assert!(stage.verify().intact);
+}
+
+/// The bytes of moved files that are copied, because their old ones are kept, were not announced.
+#[test]
+fn an_update_that_keeps_the_previous_version_costs_what_was_announced() {
+    let mut stage = Stage::new();
+    stage.offer("1", &first());
+    stage.pull().expect("pull");
+    stage.offer("2", &second());
+    let report = pull(&PullRequest { keep_previous: true, ..stage.request() }, &Silent).expect("update");
+    let planned = &report.preflight;
+    assert_eq!(planned.moved_files, 1);
+    assert!(planned.space.peak_extra_bytes >= planned.write_bytes, "{planned:?}");
+    let announced = (planned.download_bytes, planned.write_bytes, planned.reuse_bytes);
+    assert_eq!((report.downloaded_bytes, report.written_bytes, report.reused_bytes), announced);
+}
+
+/// Takes all content away when it is asked for.
+struct Cut<'a>(&'a Stage);
+
+impl Progress for Cut<'_> {
+    fn begin(&self, phase: Phase, _: u64) {
+        if phase == Phase::Fetch {
+            self.0.edge.world.lock().expect("lock").blobs.clear();
+        }
+    }
+    fn advance(&self, _: u64) {}
+    fn note(&self, _: &str) {}
+}
+
+/// A moved file that an interrupted update had copied counted as staged after its copy was removed, and was missing in
+/// the end.
+#[test]
+fn a_moved_file_survives_an_interrupted_update_that_keeps_the_previous_version() {
+    let mut stage = Stage::new();
+    stage.offer("1", &first());
+    stage.pull().expect("pull");
+    stage.offer("2", &second());
+    let request = PullRequest { keep_previous: true, ..stage.request() };
+    let error = pull(&request, &Cut(&stage)).expect_err("nothing can be fetched");
+    assert!(matches!(error, PullError::Session(_)), "{error:?}");
+    assert!(stage.dir().join(".penstock/staging").exists());
+    stage.edge.load(&stage.publisher);
+    pull(&request, &Silent).expect("goes on");
+    assert_is(&stage.dir(), &second(), &[]);
+    stage.rollback().expect("rollback");
+    assert_is(&stage.dir(), &first(), &[]);
+}
+
+/// Changes what the install remembers.
+fn change_state(stage: &Stage, change: impl FnOnce(&mut serde_json::Value)) {
+    let path = stage.dir().join(".penstock/state.json");
+    let mut state = serde_json::from_slice(&fs::read(&path).expect("read")).expect("state");
+    change(&mut state);
+    fs::write(path, serde_json::to_vec(&state).expect("json")).expect("write");
+}
+
+/// A rollback from a release that was being mended file by file left it marked as unfinished: the next repair went forward
+/// again, and the next rollback led from a version to itself.
+#[test]
+fn a_rollback_ends_the_mending_of_the_release_it_leaves() {
+    let (one, two) = (tree(&[("a", file(1)), ("same", file(2))]), tree(&[("a", file(3)), ("same", file(2))]));
+    let stage = updated(&one, &two);
+    fs::write(stage.dir().join("same"), noise(9, 200_000)).expect("write");
+    // As between two commits of a repair that has no room for all at once.
+    change_state(&stage, |state| state["unfinished"] = state["installed"].clone());
+    assert!(stage.verify().unfinished);
+    assert_eq!(stage.rollback().expect("rollback").to.as_str(), "1");
+    let found = inspect(&stage.dir()).expect("inspect");
+    assert_eq!((found.version.as_str(), found.unfinished), ("1", None));
+    assert_eq!(found.previous.expect("kept").as_str(), "2");
+    let verified = stage.verify();
+    assert_eq!((verified.unfinished, verified.damaged_count), (false, 1), "{verified:?}");
+    assert_eq!(stage.repair().expect("repair").version.as_str(), "1");
+    assert_is(&stage.dir(), &one, &[]);
+    assert_eq!(stage.rollback().expect("forward").to.as_str(), "2");
+    assert_is(&stage.dir(), &two, &[]);
+}
+
+/// Files of a third version may have replaced what the two have in common, which was not kept.
+#[test]
+fn a_rollback_from_between_two_versions_is_refused_and_a_repair_leads_out() {
+    let (one, two) = (tree(&[("a", file(1)), ("b", file(2))]), tree(&[("a", file(3)), ("b", file(4))]));
+    let stage = updated(&one, &two);
+    change_state(&stage, |state| state["unfinished"] = state["previous"].clone());
+    let error = stage.rollback().expect_err("a mix");
+    assert!(matches!(&error, PullError::Unfinished(version) if version.as_str() == "1"), "{error:?}");
+    assert!(error.to_string().contains("run pull or repair first"), "{error}");
+    assert_is(&stage.dir(), &two, &[]);
+    stage.repair().expect("as advised");
+    assert_is(&stage.dir(), &one, &[]);
+    let found = inspect(&stage.dir()).expect("inspect");
+    assert_eq!((found.version.as_str(), found.unfinished, found.previous), ("1", None, None));
+    assert!(matches!(stage.rollback(), Err(PullError::NoPrevious)));
+    change_state(&stage, |state| state["previous"] = state["installed"].clone());
+    assert!(matches!(stage.rollback(), Err(PullError::NoPrevious)), "a version does not lead back to itself");
+}
+
+/// Everything was in place already, and the mark stayed.
+#[test]
+fn a_repair_that_finds_nothing_left_to_do_says_that_it_is_done() {
+    let mut stage = Stage::new();
+    stage.offer("1", &first());
+    stage.pull().expect("pull");
+    change_state(&stage, |state| state["unfinished"] = state["installed"].clone());
+    assert!(stage.verify().unfinished);
+    stage.repair().expect("repair");
+    let verified = stage.verify();
+    assert!(verified.intact && !verified.unfinished);
 }

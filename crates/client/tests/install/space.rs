@@ -2,7 +2,7 @@
 
 use crate::publisher::{Node, Tree, noise};
 use crate::{Stage, assert_is, first, second};
-use penstock_client::{DiskError, ErrorClass, PullError, PullRequest, Silent, Strategy, pull};
+use penstock_client::{DiskError, ErrorClass, Intent, Phase, Progress, PullError, PullRequest, Silent, Strategy, pull};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::process::Command;
 use std::{fs, io};
 
 /// A tmpfs of a few MiB; unmounted when dropped.
-struct Volume(PathBuf);
+pub(crate) struct Volume(PathBuf);
 
 impl Volume {
     fn new(parent: &Path, mebibytes: u32) -> Self {
@@ -19,9 +19,12 @@ impl Volume {
         Self::over(dir, mebibytes)
     }
     /// Mounts over a directory that is there.
-    fn over(dir: PathBuf, mebibytes: u32) -> Self {
+    pub(crate) fn over(dir: PathBuf, mebibytes: u32) -> Self {
+        Self::with(dir, &format!("size={mebibytes}m"))
+    }
+    fn with(dir: PathBuf, options: &str) -> Self {
         let status = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={mebibytes}m"), "tmpfs"])
+            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
             .arg(&dir)
             .status()
             .expect("mount can be started");
@@ -60,6 +63,77 @@ fn no_space_is_said_before_the_first_payload_byte() {
     assert!(!into.exists(), "nothing is left behind");
 }
 
+/// A dry run refused for want of room what the real run, which goes on where it was interrupted, has room for.
+#[test]
+fn a_dry_run_refuses_no_install_that_has_room_to_go_on() {
+    let mut stage = Stage::new();
+    fs::create_dir(stage.dir()).expect("mkdir");
+    let _volume = Volume::over(stage.dir(), 9);
+    stage.offer("1", &paks(1, &[8_200_000]));
+    assert!(crate::crash::child(&stage, "pull", 60));
+    let dry = PullRequest { intent: Intent::DryRun, ..stage.request() };
+    let planned = pull(&dry, &Silent).expect("there is room").preflight;
+    assert!(planned.space.free_bytes < planned.write_bytes, "too little is staged for this test: {planned:?}");
+    stage.pull().expect("pull");
+}
+
+/// A volume that ran out of inodes passed the preflight and failed in the middle.
+#[test]
+fn no_room_for_more_files_is_said_before_the_first_payload_byte() {
+    let mut stage = Stage::new();
+    stage.offer("1", &first());
+    let dir = stage.temp.path().join("volume");
+    fs::create_dir(&dir).expect("mkdir");
+    let volume = Volume::with(dir, "size=64m,nr_inodes=50");
+    let into = volume.0.join("install");
+    let request = PullRequest { into: into.clone(), ..stage.request() };
+    stage.edge.take_blob_bytes();
+    let error = pull(&request, &Silent).expect_err("too few inodes");
+    let PullError::NoFiles { needed_files, free_files, .. } = &error else { panic!("{error:?}") };
+    // 65 files and a link in 4 directories, and what the client needs itself.
+    assert!((70..90).contains(needed_files) && *free_files < 50, "{error}");
+    assert_eq!(error.class(), ErrorClass::Refused);
+    assert!(stage.edge.take_blob_bytes() < 100_000, "only the manifest was fetched");
+    assert!(!into.exists(), "nothing is left behind");
+    drop(volume);
+    let volume = Volume::with(stage.temp.path().join("volume"), &format!("size=64m,nr_inodes={}", needed_files + 16));
+    pull(&PullRequest { into: volume.0.join("install"), ..request }, &Silent).expect("as many as it said");
+}
+
+/// Takes the room away when the download begins.
+struct Filler<'a>(&'a Path);
+
+impl Progress for Filler<'_> {
+    fn begin(&self, phase: Phase, _: u64) {
+        if phase == Phase::Fetch {
+            fs::write(self.0, noise(7, 6 << 20)).expect("write");
+        }
+    }
+    fn advance(&self, _: u64) {}
+    fn note(&self, _: &str) {}
+}
+
+/// The message did not say that nothing is lost.
+#[test]
+fn a_volume_that_becomes_full_keeps_what_was_fetched_and_says_so() {
+    let mut stage = Stage::new();
+    let volume = Volume::new(stage.temp.path(), 10);
+    let tree = paks(1, &[2 << 20, 2 << 20, 2 << 20, 2 << 20]);
+    stage.offer("1", &tree);
+    let request = PullRequest { into: volume.0.join("install"), ..stage.request() };
+    let filler = volume.0.join("filler");
+    let error = pull(&request, &Filler(&filler)).expect_err("the volume is full");
+    let PullError::Full { missing_bytes, .. } = &error else { panic!("{error:?}") };
+    assert!((3 << 20..7 << 20).contains(missing_bytes), "{error}");
+    let words = error.to_string();
+    assert!(words.contains("what was fetched is kept") && words.contains("run the same command again"), "{words}");
+    assert_eq!(error.class(), ErrorClass::Refused);
+    fs::remove_file(filler).expect("remove");
+    let report = pull(&request, &Silent).expect("goes on");
+    assert!(report.preflight.resumed_bytes > 1 << 20, "{:?}", report.preflight);
+    assert_is(&request.into, &tree, &[]);
+}
+
 #[test]
 fn an_update_that_does_not_fit_at_once_goes_file_by_file() {
     let mut stage = Stage::new();
@@ -96,14 +170,8 @@ fn files_that_trade_places_file_by_file_cost_what_was_announced() {
     let report = pull(&request, &Silent).expect("lean");
     assert_eq!(report.preflight.strategy, Strategy::Lean, "{:?}", report.preflight);
     assert_eq!(report.mended_bytes, 0);
-    let fetched = report.downloaded_bytes - (report.preflight.manifest_bytes - root_bytes(&stage));
-    assert_eq!(fetched, report.preflight.payload_bytes, "exactly what was announced");
+    assert_eq!(report.downloaded_bytes, report.preflight.download_bytes, "exactly what was announced");
     assert_is(&request.into, &new, &[]);
-}
-
-/// The manifest root is asked for as a whole and not counted by the session.
-fn root_bytes(stage: &Stage) -> u64 {
-    stage.edge.world.lock().expect("lock").offer.as_ref().expect("offer").manifest_bytes
 }
 
 /// Found in review: staging of an update that was given up took the room that the next one needed, for ever.
@@ -142,7 +210,7 @@ fn a_volume_mounted_inside_the_install_is_refused_by_name() {
     stage.offer("2", &second());
     stage.edge.take_blob_bytes();
     let error = stage.pull().expect_err("another volume");
-    assert!(matches!(&error, PullError::Disk(DiskError::OtherVolume { path }) if path == "texts"), "{error:?}");
+    assert!(matches!(error.disk(), Some(DiskError::OtherVolume { path }) if path == "texts"), "{error:?}");
     assert!(stage.edge.take_blob_bytes() < 100_000, "only the manifest was fetched");
     assert_is(&stage.dir(), &first(), &[]);
     assert!(stage.verify().intact);
@@ -206,7 +274,7 @@ fn child_without_rights() {
         PullRequest { edges: vec![fields[0].parse().expect("url")], into: fields[1].into(), ..stage.request() };
     let error = pull(&request, &Silent).expect_err("no permission");
     assert!(
-        matches!(&error, PullError::Disk(DiskError::Permission { .. }))
+        matches!(error.disk(), Some(DiskError::Permission { .. }))
             || matches!(&error, PullError::Open { source, .. } if source.kind() == io::ErrorKind::PermissionDenied),
         "{error:?}"
     );
@@ -257,4 +325,58 @@ fn one_directory_without_permission_is_refused_before_anything_is_replaced() {
     assert!(!stage.dir().join(".penstock/journal").exists());
     assert_is(&stage.dir(), &first(), &[]);
     assert!(stage.verify().intact);
+}
+
+/// Fills a volume to the last block.
+fn fill(path: &Path) {
+    use std::io::Write as _;
+    let mut file = fs::File::create(path).expect("create");
+    while file.write_all(&[1; 4096]).is_ok() {}
+}
+
+/// Found in review: what changes nothing was refused, or failed, for want of room.
+#[test]
+fn an_install_that_is_up_to_date_stays_so_on_a_full_volume() {
+    let mut stage = Stage::new();
+    fs::create_dir(stage.dir()).expect("mkdir");
+    let _volume = Volume::over(stage.dir(), 8);
+    stage.offer("1", &first());
+    stage.pull().expect("pull");
+    fill(&stage.dir().join("filler"));
+    let edge = &stage.request().edges[0];
+    for (intent, edges) in [(Intent::DryRun, 1), (Intent::Apply, 1), (Intent::Apply, 2)] {
+        let request = PullRequest { intent, edges: vec![edge.clone(); edges], ..stage.request() };
+        let report = pull(&request, &Silent).expect("up to date");
+        assert!(!report.changed, "{intent:?} from {edges}");
+    }
+    assert_eq!(stage.repair().expect("intact").repaired_count, 0);
+    assert!(stage.verify().intact);
+}
+
+/// Without the newest offer's sequence, an edge could offer an older release later: that is not passed over in silence.
+#[test]
+fn a_newer_offer_that_cannot_be_noted_is_an_error_that_says_so() {
+    let mut stage = Stage::new();
+    fs::create_dir(stage.dir()).expect("mkdir");
+    let _volume = Volume::over(stage.dir(), 8);
+    let published = stage.publisher.publish("1", &first());
+    stage.edge.offer(&mut stage.publisher, &published);
+    stage.pull().expect("pull");
+    let filler = stage.dir().join("filler");
+    fill(&filler);
+    stage.edge.offer(&mut stage.publisher, &published);
+    let dry = PullRequest { intent: Intent::DryRun, ..stage.request() };
+    assert!(!pull(&dry, &Silent).expect("nothing is noted").changed);
+    let error = stage.pull().expect_err("the volume is full");
+    assert!(matches!(&error, PullError::NotNoted { .. }), "{error:?}");
+    assert!(matches!(error.disk(), Some(DiskError::Full { .. })), "{error:?}");
+    let words = error.to_string();
+    assert!(words.contains("are up to date") && words.contains("no space left"), "{words}");
+    assert_eq!(error.class(), ErrorClass::Refused);
+    assert!(!stage.dir().join(".penstock/state.json.new").exists());
+    assert!(stage.verify().intact);
+    fs::remove_file(filler).expect("remove");
+    stage.pull().expect("room again");
+    let state = fs::read_to_string(stage.dir().join(".penstock/state.json")).expect("read");
+    assert!(state.contains(&format!("\"head_sequence\": {}", stage.publisher.sequence)), "{state}");
 }

@@ -1,6 +1,7 @@
 //! `/admin/v1/products/{p}/channels`, `…/{c}`.
 
 use super::extract::{Answer, JsonOf, PathOf, PlatformQuery, QueryOf};
+use crate::answers::{ChannelStanding, ChannelsStanding};
 use crate::channels;
 use crate::control::{Handle, Lane};
 use crate::error::CallError;
@@ -8,7 +9,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
 use http::StatusCode;
-use penstock_core::api::{ChannelRow, ChannelsAnswer, MoveChannel};
+use penstock_core::api::MoveChannel;
 use penstock_core::id::{ChannelName, ProductId};
 
 pub(super) fn routes() -> Router<Handle> {
@@ -20,16 +21,16 @@ pub(super) fn routes() -> Router<Handle> {
 async fn list(
     State(handle): State<Handle>,
     PathOf(product): PathOf<ProductId>,
-) -> Result<Answer<ChannelsAnswer>, CallError> {
+) -> Result<Answer<ChannelsStanding>, CallError> {
     let channels = handle.run(Lane::Read, move |node| channels::list(node, &product)).await?;
-    Ok(Answer(StatusCode::OK, ChannelsAnswer { channels }))
+    Ok(Answer(StatusCode::OK, ChannelsStanding { channels }))
 }
 
 async fn show(
     State(handle): State<Handle>,
     PathOf((product, channel)): PathOf<(ProductId, ChannelName)>,
     QueryOf(PlatformQuery { platform }): QueryOf<PlatformQuery>,
-) -> Result<Answer<ChannelRow>, CallError> {
+) -> Result<Answer<ChannelStanding>, CallError> {
     let row = handle.run(Lane::Read, move |node| channels::get(node, &product, &platform, &channel)).await?;
     Ok(Answer(StatusCode::OK, row))
 }
@@ -38,7 +39,7 @@ async fn move_to(
     State(handle): State<Handle>,
     PathOf((product, channel)): PathOf<(ProductId, ChannelName)>,
     JsonOf(wanted): JsonOf<MoveChannel>,
-) -> Result<Answer<ChannelRow>, CallError> {
+) -> Result<Answer<ChannelStanding>, CallError> {
     let row = handle.run(Lane::Check, move |node| channels::move_to(node, &product, &channel, &wanted)).await?;
     Ok(Answer(StatusCode::OK, row))
 }

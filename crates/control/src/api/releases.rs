@@ -2,6 +2,7 @@
 
 use super::extract::{Answer, JsonOf, PathOf, PlatformQuery, QueryOf};
 use super::products::status;
+use crate::answers::ReleaseChange;
 use crate::control::{Handle, Lane};
 use crate::error::CallError;
 use crate::releases::{self, Members};
@@ -66,7 +67,7 @@ async fn withdraw(
     handle: State<Handle>,
     names: PathOf<(ProductId, Version)>,
     query: QueryOf<PlatformQuery>,
-) -> Result<Answer<Release>, CallError> {
+) -> Result<Answer<ReleaseChange>, CallError> {
     set_state(handle, names, query, ReleaseState::Withdrawn).await
 }
 
@@ -74,7 +75,7 @@ async fn restore(
     handle: State<Handle>,
     names: PathOf<(ProductId, Version)>,
     query: QueryOf<PlatformQuery>,
-) -> Result<Answer<Release>, CallError> {
+) -> Result<Answer<ReleaseChange>, CallError> {
     set_state(handle, names, query, ReleaseState::Live).await
 }
 
@@ -83,7 +84,7 @@ async fn set_state(
     PathOf((product, version)): PathOf<(ProductId, Version)>,
     QueryOf(PlatformQuery { platform }): QueryOf<PlatformQuery>,
     state: ReleaseState,
-) -> Result<Answer<Release>, CallError> {
+) -> Result<Answer<ReleaseChange>, CallError> {
     let change = move |node: &_| releases::set_state(node, &product, &platform, &version, state);
     Ok(Answer(StatusCode::OK, handle.run(Lane::Write, change).await?))
 }

@@ -136,7 +136,8 @@ async fn the_missing_are_named_in_the_order_asked() {
 async fn a_blob_is_opened_once_and_removed() {
     let world = World::new();
     let blob = BlobId::of(b"loose");
-    world.post(&format!("/blobs/{blob}/open"), &()).await.refused(404, "not_found");
+    let detail = world.post(&format!("/blobs/{blob}/open"), &()).await.refused(404, "not_found");
+    assert!(detail.ends_with("is not stored here: upload it first"), "{detail}");
     world.call(Method::PUT, &format!("/blobs/{blob}"), "loose").await.ok::<Value>();
     for _ in 0..2 {
         world.post(&format!("/blobs/{blob}/open"), &()).await.ok::<BlobAnswer>();
@@ -149,7 +150,10 @@ async fn a_blob_is_opened_once_and_removed() {
     assert_eq!(answer.bytes, 5);
     assert_eq!(world.sink.all(), [CatalogChange::LooseBlobGone { blob }]);
     assert!(!world.origin.holds(blob));
-    world.call(Method::DELETE, &format!("/blobs/{blob}"), Body::empty()).await.refused(404, "not_found");
+    for method in [Method::DELETE, Method::GET] {
+        let detail = world.call(method, &format!("/blobs/{blob}"), Body::empty()).await.refused(404, "not_found");
+        assert!(detail.ends_with("is not stored here"), "nobody who asks so wants to upload it: {detail}");
+    }
 }
 
 #[tokio::test]

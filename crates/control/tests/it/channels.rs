@@ -1,6 +1,7 @@
 //! Channels: moved, renewed, believed by clients.
 
 use crate::support::{Build, NOW, World, believed, delegation};
+use penstock_control::{ChannelStanding, ChannelsStanding};
 use penstock_core::api::{ChannelRow, ChannelsAnswer};
 use penstock_core::catalog::CatalogChange;
 use penstock_core::keys::TrustSet;
@@ -40,6 +41,27 @@ async fn a_channel_moves_and_clients_believe_it() {
     assert_eq!(list.channels.iter().map(|c| c.channel.as_str()).collect::<Vec<_>>(), ["beta", "stable"]);
     let one: ChannelRow = world.get("/products/game/channels/stable").await.ok();
     assert_eq!(one, back);
+}
+
+#[tokio::test]
+async fn a_channel_says_that_what_it_offers_is_withdrawn() {
+    let world = two_releases().await;
+    world.offer("game", "stable", "1").await.ok::<Value>();
+    let moved: ChannelStanding = world.offer("game", "stable", "2").await.ok();
+    assert!(!moved.withdrawn && !moved.previous_withdrawn, "{moved:?}");
+    for (verb, version, flags) in [
+        ("withdraw", "1", (false, true)),
+        ("withdraw", "2", (true, true)),
+        ("restore", "1", (true, false)),
+        ("restore", "2", (false, false)),
+    ] {
+        world.post(&format!("/products/game/releases/{version}/{verb}"), &()).await.ok::<Value>();
+        let one: ChannelStanding = world.get("/products/game/channels/stable").await.ok();
+        assert_eq!((one.withdrawn, one.previous_withdrawn), flags, "{verb} {version}");
+        assert_eq!(one.row, moved.row);
+        let list: ChannelsStanding = world.get("/products/game/channels").await.ok();
+        assert_eq!(list.channels, [one], "{verb} {version}");
+    }
 }
 
 #[tokio::test]

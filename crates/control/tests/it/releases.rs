@@ -1,6 +1,7 @@
 //! Releases: what is accepted, and every way to be refused.
 
 use crate::support::{Build, World, delegation, key, member, publisher_text};
+use penstock_control::ReleaseChange;
 use penstock_core::api::{RegisterRelease, ReleasesAnswer, SigningAnswer};
 use penstock_core::blob::BlobId;
 use penstock_core::catalog::{CatalogChange, Release, ReleaseState};
@@ -109,7 +110,8 @@ async fn each_false_claim_has_its_own_refusal() {
         assert!(detail.contains(expected), "{name}: {detail}");
     }
     let elsewhere = world.post("/products/other/releases", &build.request(&world)).await;
-    assert!(elsewhere.refused(404, "not_found").contains("POST /admin/v1/products"));
+    let detail = elsewhere.refused(404, "not_found");
+    assert!(detail.ends_with("create it with `penstock product add` (POST /admin/v1/products)"), "{detail}");
     world.product("other", "open").await;
     let elsewhere = world.post("/products/other/releases", &build.request(&world)).await;
     assert!(elsewhere.refused(400, "bad_request").contains("for product game, not other"));
@@ -224,6 +226,33 @@ async fn a_release_is_taken_back_and_given_out_again() {
     world.post(&format!("{path}/withdraw?platfrom=mac"), &()).await.refused(400, "bad_request");
     let world = world.restarted();
     world.get(path).await.ok::<Release>();
+}
+
+/// Channels go on offering what was withdrawn; whoever withdraws it is told which.
+#[tokio::test]
+async fn a_withdrawal_names_the_channels_that_offer_the_release() {
+    let world = game().await;
+    let windows = Platform::new("windows-x86_64").expect("name");
+    for version in ["1", "2"] {
+        world.register(&Build::new("game", version)).await.ok::<Value>();
+        let mut build = Build::new("game", version);
+        build.root.platform = windows.clone();
+        world.register(&build).await.ok::<Value>();
+    }
+    for (channel, version) in [("stable", "1"), ("beta", "1"), ("old", "1"), ("old", "2")] {
+        world.offer("game", channel, version).await.ok::<Value>();
+    }
+    let names = |change: &ReleaseChange| -> Vec<String> { change.offered_by.iter().map(ToString::to_string).collect() };
+    let path = "/products/game/releases/1";
+    let change: ReleaseChange = world.post(&format!("{path}/withdraw"), &()).await.ok();
+    assert_eq!((change.release.state, names(&change)), (ReleaseState::Withdrawn, vec!["beta".into(), "stable".into()]));
+    let elsewhere: ReleaseChange = world.post(&format!("{path}/withdraw?platform={windows}"), &()).await.ok();
+    assert_eq!(names(&elsewhere), Vec::<String>::new(), "no channel offers it for that platform");
+    world.offer("game", "beta", "2").await.ok::<Value>();
+    let again: ReleaseChange = world.post(&format!("{path}/withdraw"), &()).await.ok();
+    assert_eq!(names(&again), ["stable"], "asked again, it says how things stand");
+    let document: Value = world.post(&format!("{path}/restore"), &()).await.ok();
+    assert_eq!((&document["version"], &document["offered_by"]), (&"1".into(), &serde_json::json!(["stable"])));
 }
 
 #[tokio::test]

@@ -6,8 +6,10 @@ use super::checked::{
     Access, Checked, ControlConfig, DataConfig, Database, Limits, ListenConfig, LogConfig, LogFormat, Role, Source,
     TlsFiles,
 };
+use super::level;
 use super::raw::Config;
 use super::source::Written;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -38,8 +40,10 @@ pub enum ProblemKind {
     UnknownKey,
     /// A key that is accepted now and used from a later version.
     Later,
-    /// Something outside the file, such as a certificate that is not there (yet).
+    /// Something outside the file, such as a certificate that is not there (yet), or sockets that somebody must pass.
     Surroundings,
+    /// A value that is taken as it stands and is perhaps not what was meant.
+    Doubtful,
 }
 
 impl ProblemKind {
@@ -48,7 +52,7 @@ impl ProblemKind {
     pub const fn is_error_in_check(self) -> bool {
         match self {
             Self::Unreadable | Self::Syntax | Self::Value | Self::UnknownKey => true,
-            Self::Later | Self::Surroundings => false,
+            Self::Later | Self::Surroundings | Self::Doubtful => false,
         }
     }
 
@@ -57,7 +61,7 @@ impl ProblemKind {
     pub const fn is_error_in_serve(self) -> bool {
         match self {
             Self::Unreadable | Self::Syntax | Self::Value => true,
-            Self::UnknownKey | Self::Later | Self::Surroundings => false,
+            Self::UnknownKey | Self::Later | Self::Surroundings | Self::Doubtful => false,
         }
     }
 }
@@ -107,12 +111,12 @@ impl std::error::Error for ConfigProblem {}
 pub(super) fn check(config: &Config, written: Written, base: Option<&Path>) -> Result<Checked, Vec<ConfigProblem>> {
     let mut checker = Checker { written, base };
     let checked = checker.all(config);
-    let mut problems = checker.written.problems;
+    let Written { places, mut problems } = checker.written;
     problems.sort_by(|a, b| a.place.cmp(&b.place));
     if problems.iter().any(|problem| problem.kind.is_error_in_serve()) {
         return Err(problems);
     }
-    Ok(Checked { notes: problems, ..checked })
+    Ok(Checked { notes: problems, places, ..checked })
 }
 
 struct Checker<'a> {
@@ -145,6 +149,7 @@ impl Checker<'_> {
             limits,
             log,
             notes: Vec::new(),
+            places: BTreeMap::new(),
             source: Source::default(),
         }
     }
@@ -172,7 +177,8 @@ impl Checker<'_> {
             text => self.each("listen.admin", &[text.to_owned()], "must be IP:PORT, such as \"127.0.0.1:8444\""),
         };
         if https.is_empty() && http.is_empty() && role != Role::Control {
-            self.wrong("listen.https", "names no address, and listen.http neither: there is nothing to serve on");
+            // Sockets that the service manager passes take the place of addresses, and only the start knows of them.
+            self.note("listen.https", ProblemKind::Surroundings, NO_DOOR);
         }
         self.distinct(&[("listen.https", &https), ("listen.http", &http), ("listen.admin", &admin)]);
         ListenConfig {
@@ -276,11 +282,16 @@ impl Checker<'_> {
     }
 
     fn log(&mut self, config: &Config) -> LogConfig {
-        if config.log.level.trim().is_empty() {
-            self.wrong("log.level", "must be a level such as \"info\" or filter directives");
+        let level = level::read(&config.log.level);
+        for mistake in &level.mistakes {
+            self.wrong("log.level", mistake);
+        }
+        for target in &level.strangers {
+            let message = format!("no part of penstock is named \"{target}\": right only if another library is meant");
+            self.note("log.level", ProblemKind::Doubtful, &message);
         }
         LogConfig {
-            level: config.log.level.clone(),
+            level: level.text,
             format: self.one_of(
                 "log.format",
                 &config.log.format,
@@ -379,6 +390,8 @@ impl Checker<'_> {
 
 const NETWORK_SHAPE: &str = "must be ADDRESS or ADDRESS/BITS without bits behind the prefix, such as \"10.0.0.0/8\"";
 const LATER: &str = "is accepted; it is used from a later version and does nothing yet";
+/// Why a node without inherited sockets cannot start. A note in a file, an error at start.
+pub(crate) const NO_DOOR: &str = "names no address, and listen.http neither: there is nothing to serve on but sockets that the service manager passes";
 /// Why an HTTPS listener cannot start. A note in a file, an error at start.
 pub(crate) const NO_CERTIFICATE: &str = "is missing: listen.https needs tls.cert and tls.key to start";
 
@@ -403,7 +416,7 @@ mod tests {
             [
                 "line 1: role: must be one of \"all\", \"control\", \"edge\"",
                 "line 3: listen.https: \"nowhere\" must be IP:PORT, such as \"[::]:8443\"",
-                "line 3: listen.https: names no address, and listen.http neither: there is nothing to serve on",
+                "line 3: listen.https: names no address, and listen.http neither: there is nothing to serve on but sockets that the service manager passes",
                 "line 4: listen.workers: invalid value: integer `-1`, expected u64",
                 "line 7: limits.header_seconds: must be from 1 to 86400, is 0",
                 "line 8: limits.speed: is not a key of this version",
@@ -418,6 +431,21 @@ mod tests {
         let unknown: Vec<_> = checked.notes().iter().filter(|note| note.kind == ProblemKind::UnknownKey).collect();
         assert_eq!(unknown[0].to_string(), "line 1: cahce: is not a key of this version");
         assert!(unknown[0].kind.is_error_in_check() && !unknown[0].kind.is_error_in_serve());
+    }
+
+    #[test]
+    fn a_misspelt_log_level_is_an_error_and_a_foreign_target_a_note() {
+        let level = |text: &str| {
+            let text = format!("[log]\nlevel = \"{text}\"\n");
+            Config::parse(&text, &Environment::default(), None).map(|checked| checked.notes().to_vec())
+        };
+        for text in ["inof", "info,penstok_edge=debgu"] {
+            let problems = level(text).expect_err("refused");
+            let errors: Vec<_> = problems.iter().filter(|problem| problem.kind.is_error_in_check()).collect();
+            assert!(errors.len() == 1 && errors[0].to_string().starts_with("line 2: log.level: \""), "{problems:?}");
+        }
+        let notes = level("info,penstok_edge=debug").expect("taken");
+        assert!(notes.iter().any(|note| note.kind == ProblemKind::Doubtful && note.message.contains("penstok_edge")));
     }
 
     #[test]
@@ -444,6 +472,14 @@ mod tests {
             problems("", &[("PENSTOCK__LIMITS__HEADER_SECONDS", "soon")])[0].split(": invalid").next(),
             Some("environment PENSTOCK__LIMITS__HEADER_SECONDS: limits.header_seconds")
         );
+        assert!(
+            problems("", &[("PENSTOCK__LISTEN__HTTP", "[::1]:0")]).iter().all(|problem| problem.contains("tls.cert"))
+        );
+        for text in ["[\"[::]:21443\"", "[ '[::]:21443', ", "[\"[::]:21443]\""] {
+            let broken = &problems("", &[("PENSTOCK__LISTEN__HTTP", text)])[0];
+            let expected = "environment PENSTOCK__LISTEN__HTTP: listen.http: is no valid TOML list";
+            assert!(broken.starts_with(expected), "{text}: {broken}");
+        }
         let unknown = problems("", &[("PENSTOCK__LIMIT__X", "1")]);
         assert!(unknown.contains(&"environment PENSTOCK__LIMIT__X: limit.x: is not a key of this version".to_owned()));
     }

@@ -1,9 +1,10 @@
 //! The configuration as checked: what the written values mean. A [`Checked`] is made by `check` only.
 
-use super::check::ConfigProblem;
+use super::check::{ConfigProblem, Place};
 use super::env::Environment;
 use super::network::Network;
 use super::raw::Config;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -135,10 +136,10 @@ pub struct Limits {
     pub drain: Duration,
 }
 
-/// `[log]`, checked. The filter directives are judged by whoever installs the log.
+/// `[log]`, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogConfig {
-    /// Level or filter directives.
+    /// Level or filter directives, each with a level that exists.
     pub level: String,
     /// How lines look.
     pub format: LogFormat,
@@ -166,6 +167,7 @@ pub struct Checked {
     /// `[log]`.
     pub log: LogConfig,
     pub(super) notes: Vec<ConfigProblem>,
+    pub(super) places: BTreeMap<String, Place>,
     pub(super) source: Source,
 }
 
@@ -192,12 +194,19 @@ pub enum NotYet {
 
 impl Checked {
     /// What is worth saying though nothing is wrong: unknown keys, keys for later versions, files that are not there
-    /// yet. `check-config` treats those as errors for which [`ProblemKind::is_error_in_check`] holds.
+    /// yet, log targets that are not ours. `check-config` treats those as errors for which
+    /// [`ProblemKind::is_error_in_check`] holds.
     ///
     /// [`ProblemKind::is_error_in_check`]: super::ProblemKind::is_error_in_check
     #[must_use]
     pub fn notes(&self) -> &[ConfigProblem] {
         &self.notes
+    }
+
+    /// Where a key (`section.key`) was written.
+    #[must_use]
+    pub fn place(&self, key: &str) -> Place {
+        self.places.get(key).cloned().unwrap_or(Place::Default)
     }
 
     /// The file this was read from, if any.

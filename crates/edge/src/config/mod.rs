@@ -7,12 +7,13 @@
 mod check;
 mod checked;
 mod env;
+mod level;
 mod network;
 mod raw;
 mod source;
 
-pub(crate) use check::NO_CERTIFICATE;
 pub use check::{ConfigProblem, Place, ProblemKind};
+pub(crate) use check::{NO_CERTIFICATE, NO_DOOR};
 pub use checked::{
     Access, Checked, ControlConfig, DataConfig, Database, Limits, ListenConfig, LogConfig, LogFormat, NotYet, Role,
     TlsFiles,

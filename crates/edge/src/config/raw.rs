@@ -205,7 +205,7 @@ section! {
 section! {
     /// `[log]`: what is written down.
     Log in "log" {
-        /// Which events are logged: a level (`error`, `warn`, `info`, `debug`, `trace`) or filter directives
+        /// Which events are logged: a level (`off`, `error`, `warn`, `info`, `debug`, `trace`) or filter directives
         /// (`info,penstock_edge=debug`). More costs disk and, at `debug`, speed.
         level: String = "info",
         /// `json` or `text`, one event a line.

@@ -14,7 +14,8 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 /// Where keys were written, and what went wrong so far.
 #[derive(Debug, Default)]
 pub(super) struct Written {
-    places: BTreeMap<String, Place>,
+    /// By `section.key`; what holds its default has none.
+    pub(super) places: BTreeMap<String, Place>,
     /// Problems, in the order of the file.
     pub(super) problems: Vec<ConfigProblem>,
 }
@@ -103,15 +104,30 @@ impl Reader {
 
     /// A variable's text is tried as a TOML value (numbers, booleans, lists) and then as a plain text.
     fn override_with(&mut self, variable: &str, key: String, text: &str) {
-        let parsed = ValueDeserializer::parse(text).and_then(Value::deserialize).ok();
+        let place = Place::Variable(variable.to_owned());
+        let parsed = ValueDeserializer::parse(text).and_then(Value::deserialize);
+        if let Err(error) = &parsed
+            && is_meant_as_list(text)
+        {
+            // As a plain text it would be refused with a word about its content, which is not what is wrong.
+            self.values.remove(&key);
+            let message = format!("is no valid TOML list: {}", error.message());
+            return self.problem(place, &key, ProblemKind::Value, message);
+        }
         let plain = Value::String(text.to_owned());
         let readings = parsed.into_iter().chain([plain]).collect();
-        self.values.insert(key, (Place::Variable(variable.to_owned()), readings));
+        self.values.insert(key, (place, readings));
     }
 
     fn problem(&mut self, place: Place, key: &str, kind: ProblemKind, message: String) {
         self.written.problems.push(ConfigProblem { place, key: key.to_owned(), kind, message });
     }
+}
+
+/// Whether a text begins as a list does. `[::]:8443` is an address.
+fn is_meant_as_list(text: &str) -> bool {
+    let inside = text.trim_start().strip_prefix('[').map(str::trim_start);
+    inside.is_some_and(|inside| inside.starts_with(['"', '\'', '{']))
 }
 
 /// A list may be written as its only element.

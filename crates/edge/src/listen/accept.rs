@@ -2,16 +2,17 @@
 //!
 //! Runs on a worker's own runtime. Every step before the first request is bounded in time and number.
 
-use super::conn::{ConnInfo, Door, Handler, Protocol, Wire};
+use super::conn::{ConnInfo, CutMark, Door, Handler, Protocol, Wire};
 use super::drive::{End, Ride, Uploads, drive};
 use super::proxy;
 use super::tls::{ALPN_HTTP2, TlsFront};
-use crate::admit::{Admission, Lane};
+use crate::admit::{Admission, ConnectionPermit, Lane};
 use crate::config::{Limits, Network};
 use crate::deadline::{Counted, Pace, Progress};
 use crate::drain::{Drain, Inside, Stage};
-use crate::metrics::{BAD_HEADS, CONNECTIONS_ACCEPTED, CONNECTIONS_CUT, CONNECTIONS_OPEN, CONNECTIONS_REJECTED};
+use crate::metrics::{CONNECTIONS_ACCEPTED, CONNECTIONS_CUT, CONNECTIONS_OPEN, CONNECTIONS_REJECTED};
 use crate::sending::Sending;
+use crate::sockopt::unacknowledged_bytes;
 use arc_swap::ArcSwap;
 use metrics::{counter, gauge};
 use penstock_core::reply::Problem;
@@ -225,7 +226,7 @@ async fn admitted<H: Handler>(
         Plane::Data => limits.connections_max,
         Plane::Admin => limits.admin_connections_max,
     };
-    let (total, _place) = gate.admission.connection(max).ok_or(Rejected::Connections)?;
+    let (total, place) = gate.admission.connection(max).ok_or(Rejected::Connections)?;
     set_options(&stream, gate.unsent_bytes_max, &limits).map_err(Rejected::Options)?;
     let mut client = peer;
     let mut local = stream.local_addr().ok();
@@ -243,7 +244,8 @@ async fn admitted<H: Handler>(
     let sending = Sending::default();
     let counted = Counted::new(stream, Arc::clone(&progress), sending.clone());
     let left = counted.left();
-    let conn = |protocol| ConnInfo { peer: Some(client), local, door, wire, protocol, worker, sending };
+    let cut = CutMark::default();
+    let conn = |protocol| ConnInfo { peer: Some(client), local, door, wire, protocol, worker, sending, cut };
     let ride = |conn| Ride {
         handler: Arc::clone(&gate.handler),
         conn: Arc::new(conn),
@@ -269,7 +271,7 @@ async fn admitted<H: Handler>(
     };
     let socket = left.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let (End::Finished, Some(socket)) = (&end, socket) {
-        Box::pin(linger(socket, gate.drain.watch())).await;
+        Box::pin(linger(socket, gate.drain.watch(), place)).await;
     }
     Ok(end)
 }
@@ -277,19 +279,38 @@ async fn admitted<H: Handler>(
 /// Bytes thrown away at once while lingering.
 const SCRAP_BYTES: usize = 4096;
 
-/// Waits until the peer closes, or the drain's time is up. A socket that is closed with bytes unread (the window updates
-/// of an HTTP/2 peer that is still receiving) makes the kernel reset it and forget what it had yet to send.
-async fn linger(mut socket: TcpStream, mut stage: watch::Receiver<Stage>) {
+/// How often a lingering connection is asked whether its peer has everything; the kernel does not tell by itself.
+const LINGER_LOOK: Duration = Duration::from_millis(100);
+/// How long a peer that has everything, our FIN included, may keep its side open without a word.
+const LINGER_IDLE: Duration = Duration::from_secs(5);
+
+/// Waits until the peer closes, or has had everything for a while, or the drain's time is up. A socket that is closed with
+/// bytes unread (the window updates of an HTTP/2 peer that is still receiving) makes the kernel reset it and forget what
+/// it had yet to send. Once nothing is left to send, the connection gives its `place` back: ending it cuts nothing.
+async fn linger(mut socket: TcpStream, mut stage: watch::Receiver<Stage>, place: ConnectionPermit) {
     if socket.shutdown().await.is_err() {
         return;
     }
-    let mut scrap = vec![0; SCRAP_BYTES];
-    let closed = async { while socket.read(&mut scrap).await.is_ok_and(|bytes| bytes > 0) {} };
+    let lingering = async {
+        while !matches!(unacknowledged_bytes(&socket), Ok(0)) {
+            if timeout(LINGER_LOOK, read_on(&mut socket, Duration::MAX)).await.is_ok() {
+                return;
+            }
+        }
+        drop(place);
+        read_on(&mut socket, LINGER_IDLE).await;
+    };
     let cut = async { while *stage.borrow_and_update() != Stage::Cut && stage.changed().await.is_ok() {} };
     tokio::select! {
-        () = closed => {}
+        () = lingering => {}
         () = cut => {}
     }
+}
+
+/// Reads and throws away, until the peer closes or nothing comes for as long as `quiet`.
+async fn read_on(socket: &mut TcpStream, quiet: Duration) {
+    let mut scrap = vec![0; SCRAP_BYTES];
+    while timeout(quiet, socket.read(&mut scrap)).await.is_ok_and(|read| read.is_ok_and(|bytes| bytes > 0)) {}
 }
 
 async fn handshake<H: Handler>(
@@ -308,7 +329,6 @@ fn note_end(door: Door, end: &End) {
         End::Closed | End::Finished => debug!(door = door.name(), "connection closed"),
         End::Left => debug!(door = door.name(), "connection left, its peer does not close it"),
         End::Failed(error) => {
-            note_bad_head(error);
             debug!(door = door.name(), %error, "connection failed");
         }
         End::Expired(expiry) => {
@@ -319,15 +339,6 @@ fn note_end(door: Door, end: &End) {
             counter!(CONNECTIONS_CUT, "reason" => "drain").increment(1);
             debug!(door = door.name(), "connection cut by the drain");
         }
-    }
-}
-
-/// hyper answers a head that is no request (400) or too large (431) by itself, and no handler hears of it; the
-/// connection's error is all that is left to count. HTTP/2 refuses single streams so, and of those nothing is heard.
-fn note_bad_head(error: &hyper::Error) {
-    if error.is_parse() {
-        let reason = if error.is_parse_too_large() { "too_large" } else { "malformed" };
-        counter!(BAD_HEADS, "reason" => reason).increment(1);
     }
 }
 
@@ -344,6 +355,7 @@ async fn local_connection<H: Handler>(gate: Arc<Gate<H>>, stream: UnixStream, in
             protocol: Protocol::Http1,
             worker: 0,
             sending: Sending::default(),
+            cut: CutMark::default(),
         };
         let sending = conn.sending.clone();
         let ride = Ride {

@@ -11,6 +11,8 @@ use hyper::body::Incoming;
 use penstock_core::reply::Problem;
 use std::error::Error;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Which of the node's doors a connection came through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -86,7 +88,35 @@ pub struct ConnInfo {
     pub worker: usize,
     /// What it is sending from maps; its socket asks before each write whether that is still sound.
     pub sending: Sending,
+    /// Whether we cut it; the outcomes of its requests ask.
+    pub cut: CutMark,
 }
+
+/// Set when the node cuts a connection, before what it carries is dropped. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct CutMark(Arc<AtomicBool>);
+
+impl CutMark {
+    /// From here on, what ends early was ended by us and not by the peer.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether it was set.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Two connections never share one.
+impl PartialEq for CutMark {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for CutMark {}
 
 /// Somebody who answers requests: the data plane's pipeline, the admin service, or a test.
 ///
@@ -101,6 +131,9 @@ pub trait Handler: Send + Sync + 'static {
 
     /// The answer to a request that admission refuses (too many connections): a problem document with `Retry-After`.
     fn refuse(&self, problem: Problem, conn: &ConnInfo) -> Response<Self::Body>;
+
+    /// A head was no request or too large, and was answered with `status` and nothing else: for the outcome.
+    fn bad_head(&self, _status: u16, _conn: &ConnInfo) {}
 
     /// How many blobs it may have under way at once, so that their files fit beside the connections. Told once, before
     /// the first request. A handler that opens no blobs has nothing to do.

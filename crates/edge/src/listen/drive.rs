@@ -2,16 +2,18 @@
 //!
 //! HTTP/1 and HTTP/2 have their own builders (chosen by ALPN, not guessed), one loop and one service.
 
-use super::conn::{ConnInfo, Handler, Protocol};
+use super::conn::{ConnInfo, CutMark, Handler, Protocol};
 use crate::admit::Lane;
 use crate::config::Limits;
 use crate::deadline::{Expiry, Framing, Next, Pace, Paced, Progress, Streams, Watch};
 use crate::drain::Stage;
+use crate::metrics::BAD_HEADS;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use metrics::counter;
 use penstock_core::reply::Problem;
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -80,11 +82,28 @@ where
     H: Handler,
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let (handler, conn) = (Arc::clone(&ride.handler), Arc::clone(&ride.conn));
     // Boxed, so that a connection's task is as large as the version it speaks and not as the larger of both.
-    match ride.conn.protocol {
+    let end = match conn.protocol {
         Protocol::Http1 => Box::pin(drive_http1(io, ride)).await,
         Protocol::Http2 => Box::pin(drive_http2(io, ride)).await,
+    };
+    if let End::Failed(error) = &end {
+        note_bad_head(error, &*handler, &conn);
     }
+    end
+}
+
+/// hyper answers a head that is no request (400) or too large (414, 431) by itself, with no body, and no handler is asked;
+/// the connection's error is all that is left to tell, and does not tell 414 from 431. HTTP/2 refuses single streams so,
+/// and of those nothing is heard.
+fn note_bad_head<H: Handler>(error: &hyper::Error, handler: &H, conn: &ConnInfo) {
+    if !error.is_parse() {
+        return;
+    }
+    let (reason, status) = if error.is_parse_too_large() { ("too_large", 431) } else { ("malformed", 400) };
+    counter!(BAD_HEADS, "reason" => reason).increment(1);
+    handler.bad_head(status, conn);
 }
 
 async fn drive_http1<H, IO>(io: IO, ride: Ride<H>) -> End
@@ -95,7 +114,7 @@ where
     let mut stage = ride.stage.clone();
     // A connection that is refused or that slipped in while draining gets one answer.
     let keep_alive = ride.lane.0 == Lane::Serve && *stage.borrow_and_update() == Stage::Serving;
-    let progress = Arc::clone(&ride.progress);
+    let reins = Reins::of(&ride);
     let watch = Watch::new(ride.pace, Framing::Single, Instant::now());
     let mut builder = http1::Builder::new();
     builder
@@ -107,7 +126,7 @@ where
         .max_headers(HEADERS_MAX);
     let ride = Arc::new(ride);
     let service = service_fn(move |request| answer(Arc::clone(&ride), request));
-    run(builder.serve_connection(TokioIo::new(io), service), &progress, watch, None, stage).await
+    run(builder.serve_connection(TokioIo::new(io), service), reins, watch, None, stage).await
 }
 
 async fn drive_http2<H, IO>(io: IO, ride: Ride<H>) -> End
@@ -117,7 +136,7 @@ where
 {
     let mut stage = ride.stage.clone();
     let started = *stage.borrow_and_update();
-    let progress = Arc::clone(&ride.progress);
+    let reins = Reins::of(&ride);
     let watch = Watch::new(ride.pace, Framing::Multiplexed, Instant::now());
     let streams = Streams::new(ride.pace, Instant::now());
     let window = match ride.uploads {
@@ -140,7 +159,7 @@ where
     if started != Stage::Serving {
         connection.as_mut().graceful_shutdown();
     }
-    run(connection, &progress, watch, Some(streams), stage).await
+    run(connection, reins, watch, Some(streams), stage).await
 }
 
 /// One request: refused by admission, or answered by the handler, and watched until its body is gone.
@@ -155,6 +174,24 @@ async fn answer<H: Handler>(
         (Lane::Refuse | Lane::Close, problem) => ride.handler.refuse(problem, &ride.conn),
     };
     Ok(response.map(|body| underway.answer(body)))
+}
+
+/// What a connection is watched and ended by, while hyper has the rest of it.
+struct Reins {
+    progress: Arc<Progress>,
+    cut: CutMark,
+}
+
+impl Reins {
+    fn of<H>(ride: &Ride<H>) -> Self {
+        Self { progress: Arc::clone(&ride.progress), cut: ride.conn.cut.clone() }
+    }
+
+    /// Before the connection is dropped unfinished: its socket is reset, and its requests were cut by us.
+    fn cut(&self) {
+        self.progress.abort();
+        self.cut.set();
+    }
 }
 
 /// What becomes of the connection, now.
@@ -209,11 +246,12 @@ enum Event {
 
 async fn run<C: Connection>(
     connection: C,
-    progress: &Progress,
+    reins: Reins,
     mut watch: Watch,
     mut streams: Option<Streams>,
     mut stage: watch::Receiver<Stage>,
 ) -> End {
+    let progress = &*reins.progress;
     let mut connection = pin!(connection);
     let mut timer = pin!(sleep_until(Instant::now()));
     // A connection that came while the drain had begun has had no work yet; what it gets is finished in the drain.
@@ -251,7 +289,7 @@ async fn run<C: Connection>(
                 }
                 Next::Leave => return End::Left,
                 Next::Cut(expiry) => {
-                    progress.abort();
+                    reins.cut();
                     return End::Expired(expiry);
                 }
             },
@@ -261,7 +299,7 @@ async fn run<C: Connection>(
                 connection.as_mut().finish();
             }
             Event::Stage => {
-                progress.abort();
+                reins.cut();
                 return End::CutByDrain;
             }
         }

@@ -13,5 +13,5 @@ pub mod tls;
 pub mod unix;
 
 pub(crate) use accept::{Gate, Plane, accept_tcp, accept_unix, is_loopback};
-pub use conn::{ConnInfo, Door, Handler, Protocol, Wire};
+pub use conn::{ConnInfo, CutMark, Door, Handler, Protocol, Wire};
 pub(crate) use drive::{STREAM_SEND_BYTES_COPIED, STREAM_SEND_BYTES_MAPPED};

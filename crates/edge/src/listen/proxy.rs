@@ -26,6 +26,12 @@ pub enum ProxyError {
     /// Not a header of either version.
     #[error("the connection does not start with a PROXY header")]
     Malformed,
+    /// Its addresses belong to another transport than TCP.
+    #[error("the PROXY header is not about a TCP connection")]
+    Transport,
+    /// An extension (TLV) is longer than what is left of the header.
+    #[error("an extension reaches beyond the PROXY header")]
+    Extension,
     /// Longer than is taken.
     #[error("the PROXY header has {0} bytes, too many")]
     TooLong(usize),
@@ -60,7 +66,7 @@ pub async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Option<Proxied
 /// What a complete header says.
 ///
 /// # Errors
-/// [`ProxyError::Malformed`].
+/// [`ProxyError::Malformed`], [`ProxyError::Transport`], [`ProxyError::Extension`].
 pub fn parse(header: &[u8]) -> Result<Option<Proxied>, ProxyError> {
     match HeaderResult::parse(header) {
         HeaderResult::V1(Ok(header)) => Ok(match header.addresses {
@@ -72,6 +78,13 @@ pub fn parse(header: &[u8]) -> Result<Option<Proxied>, ProxyError> {
                 proxied(ip.source_address.into(), ip.source_port, ip.destination_address.into(), ip.destination_port)
             }
         }),
+        HeaderResult::V2(Ok(header)) if is_foreign(&header) => Err(ProxyError::Transport),
+        // With LOCAL all that follows is to be ignored, whatever it is (section 2.2).
+        HeaderResult::V2(Ok(header))
+            if header.command == v2::Command::Proxy && header.tlvs().any(|tlv| tlv.is_err()) =>
+        {
+            Err(ProxyError::Extension)
+        }
         HeaderResult::V2(Ok(header)) => Ok(match (header.command, header.addresses) {
             (v2::Command::Local, _) | (_, v2::Addresses::Unspecified | v2::Addresses::Unix(_)) => None,
             (v2::Command::Proxy, v2::Addresses::IPv4(ip)) => {
@@ -83,6 +96,12 @@ pub fn parse(header: &[u8]) -> Result<Option<Proxied>, ProxyError> {
         }),
         HeaderResult::V1(Err(_)) | HeaderResult::V2(Err(_)) => Err(ProxyError::Malformed),
     }
+}
+
+/// Whether a header gives internet addresses of a connection that is none over TCP, which cannot be what we accepted.
+fn is_foreign(header: &v2::Header<'_>) -> bool {
+    let is_internet = matches!(header.addresses, v2::Addresses::IPv4(_) | v2::Addresses::IPv6(_));
+    header.command == v2::Command::Proxy && is_internet && header.protocol != v2::Protocol::Stream
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "every arm of the matches above is an Option")]
@@ -162,6 +181,54 @@ mod tests {
         let endless = [b"PROXY UNKNOWN ".as_slice(), &[b'x'; 200]].concat();
         assert!(matches!(read_all(&endless).0, Err(ProxyError::TooLong(V1_BYTES_MAX))));
         assert!(matches!(read_all(b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff").0, Err(ProxyError::TooLong(65_551))));
+    }
+
+    /// A version 2 header: command, family and transport, then `rest`.
+    fn v2_header(command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(rest.len()).expect("short").to_be_bytes();
+        [v2::PROTOCOL_PREFIX, &[command, family], &length, rest].concat()
+    }
+
+    #[test]
+    fn only_tcp_is_taken_from_version_2() {
+        const LOCAL: u8 = 0x20;
+        const PROXY: u8 = 0x21;
+        for (family, bytes) in [(0x10, 12), (0x20, 36)] {
+            for transport in 0..=2 {
+                let read = |command| read_all(&v2_header(command, family | transport, &vec![1; bytes])).0;
+                match (transport, read(PROXY)) {
+                    (1, Ok(Some(_))) | (0 | 2, Err(ProxyError::Transport)) => {}
+                    (_, other) => panic!("family and transport {:#04x}: {other:?}", family | transport),
+                }
+                assert_eq!(read(LOCAL).expect("whatever it is about"), None);
+            }
+        }
+        // The proxy does not know, or its client came over a Unix socket: its own address stands.
+        for (family, bytes) in [(0x00, 0), (0x31, 216)] {
+            assert_eq!(
+                read_all(&v2_header(PROXY, family, &vec![0; bytes])).0.expect("a header"),
+                None,
+                "{family:#04x}"
+            );
+        }
+    }
+
+    #[test]
+    fn extensions_must_fit_into_their_header() {
+        let read = |command, tlvs: &[u8]| read_all(&v2_header(command, 0x11, &[&V2_IPV4[16..], tlvs].concat())).0;
+        let fits: [&[u8]; 4] = [&[], &[4, 0, 0], &[4, 0, 2, 9, 9], &[4, 0, 1, 9, 2, 0, 1, b'h']];
+        for tlvs in fits {
+            assert_eq!(
+                read(0x21, tlvs).expect("a header"),
+                Some(proxied("192.0.2.7:8080", "10.0.0.1:443")),
+                "{tlvs:?}"
+            );
+        }
+        let wrong: [&[u8]; 5] = [&[4], &[4, 0], &[4, 0xff, 0xff, 9, 9], &[4, 0, 3, 9, 9], &[4, 0, 0, 9]];
+        for tlvs in wrong {
+            assert!(matches!(read(0x21, tlvs), Err(ProxyError::Extension)), "{tlvs:?}");
+            assert_eq!(read(0x20, tlvs).expect("ignored"), None, "{tlvs:?}");
+        }
     }
 
     proptest! {

@@ -8,10 +8,12 @@ use arc_swap::ArcSwap;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, Ticketer, cipher_suite};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
-use rustls::{ServerConfig, SupportedCipherSuite};
-use rustls_pki_types::pem::PemObject;
+use rustls::sign::{CertifiedKey, SigningKey};
+use rustls::{InconsistentKeys, ServerConfig, SupportedCipherSuite};
+use rustls_pki_types::pem;
+use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
@@ -39,19 +41,44 @@ const CIPHER_SUITES: &[SupportedCipherSuite] = &[
 pub enum TlsError {
     /// The certificate file.
     #[error("tls.cert: no certificate can be read from {0}")]
-    Certificate(PathBuf, #[source] rustls_pki_types::pem::Error),
+    Certificate(PathBuf, #[source] pem::Error),
     /// The certificate file holds none.
     #[error("tls.cert: {0} holds no certificate")]
     NoCertificate(PathBuf),
     /// The key file.
     #[error("tls.key: no private key can be read from {0}")]
-    Key(PathBuf, #[source] rustls_pki_types::pem::Error),
-    /// Key and certificate do not belong together, or the key's kind is not supported.
-    #[error("tls: the key in {0} does not fit the certificate")]
+    Key(PathBuf, #[source] pem::Error),
+    /// What is in the certificate file is no certificate.
+    #[error("tls.cert: the certificate in {0} cannot be used")]
+    Unsound(PathBuf, #[source] rustls::Error),
+    /// The key's kind is not supported, or it is no key.
+    #[error("tls.key: the key in {0} is none that TLS can use")]
+    Unfit(PathBuf, #[source] rustls::Error),
+    /// Key and certificate do not belong together.
+    #[error("tls.key: the key in {0} does not belong to the certificate in tls.cert")]
     Mismatch(PathBuf, #[source] rustls::Error),
     /// The library refused its own configuration.
     #[error("tls: cannot be set up")]
     Setup(#[source] rustls::Error),
+}
+
+impl TlsError {
+    /// The key of the configuration that names the file.
+    pub(crate) const fn key(&self) -> &'static str {
+        match self {
+            Self::Certificate(..) | Self::NoCertificate(_) | Self::Unsound(..) => "tls.cert",
+            Self::Key(..) | Self::Unfit(..) | Self::Mismatch(..) => "tls.key",
+            Self::Setup(_) => "tls",
+        }
+    }
+
+    /// Why the file could not be read at all.
+    pub(crate) const fn unreadable(&self) -> Option<&io::Error> {
+        match self {
+            Self::Certificate(_, pem::Error::Io(error)) | Self::Key(_, pem::Error::Io(error)) => Some(error),
+            _ => None,
+        }
+    }
 }
 
 /// The TLS side of all listeners.
@@ -99,14 +126,46 @@ impl TlsFront {
 /// # Errors
 /// Names the file and what is wrong with it.
 pub fn read_certificate(files: &TlsFiles) -> Result<CertifiedKey, TlsError> {
+    pair(files, read_chain(files)?, read_key(files)?)
+}
+
+/// All that is wrong with the two files; nothing if [`read_certificate`] takes them.
+#[must_use]
+pub fn check_files(files: &TlsFiles) -> Vec<TlsError> {
+    match (read_chain(files), read_key(files)) {
+        (Ok(chain), Ok(key)) => pair(files, chain, key).err().into_iter().collect(),
+        (chain, key) => chain.err().into_iter().chain(key.err()).collect(),
+    }
+}
+
+fn read_chain(files: &TlsFiles) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&files.cert)
         .and_then(Iterator::collect)
         .map_err(|source| TlsError::Certificate(files.cert.clone(), source))?;
     if chain.is_empty() {
         return Err(TlsError::NoCertificate(files.cert.clone()));
     }
+    Ok(chain)
+}
+
+fn read_key(files: &TlsFiles) -> Result<Arc<dyn SigningKey>, TlsError> {
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|source| TlsError::Key(files.key.clone(), source))?;
-    CertifiedKey::from_der(chain, key, &provider()).map_err(|source| TlsError::Mismatch(files.key.clone(), source))
+    let loaded = provider().key_provider.load_private_key(key);
+    loaded.map_err(|source| TlsError::Unfit(files.key.clone(), source))
+}
+
+fn pair(
+    files: &TlsFiles,
+    chain: Vec<CertificateDer<'static>>,
+    key: Arc<dyn SigningKey>,
+) -> Result<CertifiedKey, TlsError> {
+    let certified = CertifiedKey::new(chain, key);
+    match certified.keys_match() {
+        // A key that cannot tell its public half is taken at its word, as the library itself does.
+        Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(certified),
+        Err(source @ rustls::Error::InconsistentKeys(_)) => Err(TlsError::Mismatch(files.key.clone(), source)),
+        Err(source) => Err(TlsError::Unsound(files.cert.clone(), source)),
+    }
 }
 
 fn provider() -> CryptoProvider {

@@ -1,6 +1,6 @@
 //! Taking a new configuration while connections live.
 
-use crate::rig::{certificate, clients, get, http1, start, text, tls, try_tls, write_certificate};
+use crate::rig::{Heard, PATIENCE, certificate, clients, get, http1, start, text, tls, try_tls, write_certificate};
 use penstock_edge::config::{Config, Environment};
 use penstock_edge::reload::ReloadError;
 use penstock_edge::supervise::{Order, Supervisor};
@@ -73,14 +73,53 @@ fn limits_are_taken_and_the_rest_waits_for_the_next_start() {
     let path = write_config(dir.path(), "");
     let rig = start(Config::load(Some(&path), &Environment::default()).expect("good"));
     let http = rig.http.expect("http");
-    write_config(dir.path(), "tokens_over_http = true\n[limits]\nconnections_max = 1");
-    assert_eq!(rig.node.reload().expect("good").at_next_start, ["listen"]);
+    write_config(dir.path(), "tokens_over_http = true\nadmin_hosts = \"x.example\"\n[limits]\nconnections_max = 1");
+    let (reloaded, heard) = Heard::during(|| rig.node.reload().expect("good"));
+    assert_eq!(reloaded.at_next_start, ["listen.tokens_over_http"]);
+    let expected = "WARN message=configuration reloaded, but for keys that are taken at the next start \
+                    at_next_start=[\"listen.tokens_over_http\"]";
+    assert_eq!(heard.last().map(String::as_str), Some(expected));
     clients(async {
         let mut one = http1(TcpStream::connect(http).await.expect("a connection")).await;
         assert_eq!(one.send_request(get("/")).await.expect("served").status(), 200);
         let mut two = http1(TcpStream::connect(http).await.expect("a connection")).await;
         assert_eq!(two.send_request(get("/")).await.expect("told why").status(), 503);
     });
+}
+
+#[test]
+fn keys_that_wait_for_the_next_start_wait_until_then() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = write_config(dir.path(), "");
+    let rig = start(Config::load(Some(&path), &Environment::default()).expect("good"));
+    let change = |from: &str, to: &str, more: &str| {
+        std::fs::write(&path, text(dir.path(), more).replace(from, to)).expect("written");
+        rig.node.reload().expect("good").at_next_start
+    };
+    // The database's file is named from the data directory; it is not what was changed.
+    let moved = change("dir = \"data\"", "dir = \"elsewhere\"\nopen_blobs_max = 99", "[log]\nformat = \"text\"");
+    assert_eq!(moved, ["data.dir", "data.open_blobs_max", "log.format"]);
+    assert_eq!(change("http = \"127", "http = \"127.0.0.1:1\" # \"127", ""), ["listen.http"]);
+    // Still the same file, and still not what runs.
+    assert_eq!(rig.node.reload().expect("good").at_next_start, ["listen.http"]);
+    assert_eq!(change("", "", "[control]\ndatabase = \"sqlite:other\""), ["control.database"]);
+    let (taken_back, heard) = Heard::during(|| change("", "", "[log]\nlevel = \"debug\""));
+    assert_eq!(taken_back, Vec::<&str>::new());
+    assert_eq!(heard, ["INFO message=configuration reloaded"]);
+}
+
+/// Notes come along with errors; they are neither counted among them nor logged as such.
+#[test]
+fn a_refused_reload_tells_errors_from_notes() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = write_config(dir.path(), "");
+    let rig = start(Config::load(Some(&path), &Environment::default()).expect("good"));
+    write_config(dir.path(), "speed = 1\n[limits]\nheader_seconds = 0\n[geo]\ndatabase = \"x\"");
+    let (refused, heard) = Heard::during(|| rig.node.reload().expect_err("refused"));
+    assert_eq!(refused.to_string(), "the configuration has 1 error(s)");
+    let levels: Vec<_> = heard.iter().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(levels, ["WARN", "ERROR", "WARN", "ERROR"], "{heard:?}");
+    assert!(heard[1].contains("limits.header_seconds"), "{heard:?}");
 }
 
 #[test]
@@ -107,6 +146,22 @@ fn a_changed_file_is_noticed_and_taken() {
     });
     orders.give(Order::Stop);
     assert_eq!(running.join().expect("no panic").expect("supervised").cut, 0);
+}
+
+/// Files that change all the time once filled the queue of orders, and a stop that came then was lost.
+#[test]
+fn a_stop_is_obeyed_however_many_orders_wait() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = write_config(dir.path(), "");
+    let rig = start(Config::load(Some(&path), &Environment::default()).expect("good"));
+    let supervisor = Supervisor::new(rig.node);
+    let orders = supervisor.orders();
+    (0..100).for_each(|_| orders.give(Order::Files));
+    orders.give(Order::Stop);
+    let (ended, end) = std::sync::mpsc::sync_channel(1);
+    std::thread::spawn(move || ended.send(supervisor.run()));
+    let drained = end.recv_timeout(PATIENCE).expect("the stop was lost").expect("supervised");
+    assert_eq!(drained.cut, 0);
 }
 
 /// Writes a certificate again and again until it is noticed, because a watch begins a moment after it is asked for.

@@ -11,14 +11,14 @@ use penstock_edge::config::{Checked, Config, Environment};
 use penstock_edge::drain::Readiness;
 use penstock_edge::listen::tcp::Inherited;
 use penstock_edge::listen::{ConnInfo, Handler};
-use penstock_edge::node::{Node, NodeParts};
+use penstock_edge::node::{Node, NodeParts, StartError};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -111,6 +111,40 @@ fn respond(line: String, status: StatusCode) -> Response<TestBody> {
     response
 }
 
+/// What a thread's events say: one line each, with level, message and fields.
+#[derive(Clone, Default)]
+pub(crate) struct Heard(Arc<Mutex<Vec<String>>>);
+
+impl Heard {
+    /// Runs `work` and returns what it logged on this thread.
+    pub(crate) fn during<T>(work: impl FnOnce() -> T) -> (T, Vec<String>) {
+        let heard = Self::default();
+        let done = tracing::subscriber::with_default(heard.clone(), work);
+        let lines = heard.0.lock().expect("no panic").clone();
+        (done, lines)
+    }
+}
+
+impl tracing::Subscriber for Heard {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut line = event.metadata().level().to_string();
+        event.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+            line.push_str(&format!(" {field}={value:?}"));
+        });
+        self.0.lock().expect("no panic").push(line);
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
 /// A running node and what its bodies tell.
 pub(crate) struct Rig {
     pub(crate) node: Node,
@@ -138,6 +172,14 @@ pub(crate) fn start(config: Checked) -> Rig {
 }
 
 pub(crate) fn start_with(config: Checked, admin_socket: Option<&Path>, inherited: Inherited) -> Rig {
+    try_start_with(config, admin_socket, inherited).expect("a node")
+}
+
+pub(crate) fn try_start_with(
+    config: Checked,
+    admin_socket: Option<&Path>,
+    inherited: Inherited,
+) -> Result<Rig, StartError> {
     let (ends_in, ends) = sync_channel(1024);
     let node = Node::start(NodeParts {
         config,
@@ -147,11 +189,10 @@ pub(crate) fn start_with(config: Checked, admin_socket: Option<&Path>, inherited
         inherited,
         readiness: Readiness::default(),
         on_reload: Box::new(|_| {}),
-    })
-    .expect("a node");
+    })?;
     let https = node.addresses().https.first().copied();
     let http = node.addresses().http.first().copied();
-    Rig { node, ends, https, http }
+    Ok(Rig { node, ends, https, http })
 }
 
 /// Runs a test's client side with a bound on its time.

@@ -1,7 +1,7 @@
 //! The real server behind the real node: ranges, HEAD, reload and drain over TLS and HTTP/2, from a mapped blob.
 
 use crate::rig::{self, Http2, PATIENCE, certificate, clients, config, get, http1, http2, tls, write_certificate};
-use http::Request;
+use http::{HeaderValue, Request};
 use http_body_util::{BodyExt, Empty};
 use penstock_core::blob::BlobId;
 use penstock_core::catalog::{CatalogChange, CatalogSink as _};
@@ -9,16 +9,17 @@ use penstock_edge::admin::{AdminApi, AdminParts, AdminService, ApiFuture};
 use penstock_edge::catalog::EdgeCatalog;
 use penstock_edge::config::{Checked, Config, Environment};
 use penstock_edge::drain::Readiness;
-use penstock_edge::listen::ConnInfo;
 use penstock_edge::listen::tcp::Inherited;
+use penstock_edge::listen::{ConnInfo, Door};
 use penstock_edge::node::{Node, NodeParts};
-use penstock_edge::outcome::{End, Outcome, OutcomeSink};
+use penstock_edge::outcome::{End, Outcome, OutcomeSink, Route};
 use penstock_edge::serve::{PlainTokens, Server, ServerParts};
 use penstock_store::{Store, StoreOptions};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 struct Whole {
@@ -174,6 +175,74 @@ fn a_drain_finishes_what_is_asked_for() {
     });
     let outcome = outcomes.recv_timeout(PATIENCE).expect("one");
     assert_eq!((outcome.end, outcome.sent_bytes, outcome.status), (End::Complete, 32 << 20, 200));
+}
+
+/// A body that the node ends before its peer does was cut, whatever is cut; one whose peer leaves is gone.
+#[test]
+fn who_ended_a_body_is_told() {
+    let content = content(64 << 20);
+    for (https, more, ended) in [
+        (true, "", "drain"),
+        (false, "", "drain"),
+        (false, "[limits]\nstall_seconds = 1", "deadline"),
+        (true, "", "peer"),
+    ] {
+        let whole = Whole::start(|dir| config(dir, more));
+        let path = whole.put(&content);
+        clients(async {
+            let response = if https {
+                whole.connect().await.send_request(get(&path)).await
+            } else {
+                let plain = TcpStream::connect(whole.node.addresses().http[0]).await.expect("a connection");
+                let mut request = get(&path);
+                request.headers_mut().insert("host", HeaderValue::from_static("localhost"));
+                http1(plain).await.send_request(request).await
+            };
+            let mut body = response.expect("an answer").into_body();
+            body.frame().await.expect("a frame").expect("under way");
+            let Whole { node, outcomes, dir: _dir, .. } = whole;
+            let within = std::time::Duration::from_millis(200);
+            let end = match ended {
+                "drain" => {
+                    let drained = tokio::task::spawn_blocking(move || node.drain(within, || false));
+                    assert_eq!(drained.await.expect("no panic").cut, 1);
+                    End::Cut
+                }
+                "deadline" => End::Cut,
+                _ => {
+                    drop(body);
+                    End::Gone
+                }
+            };
+            let outcome = outcomes.recv_timeout(PATIENCE).expect("one");
+            assert_eq!((outcome.end, outcome.status), (end, 200), "{ended}, https: {https}");
+            assert!(outcome.sent_bytes < outcome.planned_bytes);
+        });
+    }
+}
+
+/// hyper refuses these by itself; they have an outcome all the same, whichever door they came through.
+#[test]
+fn heads_that_are_no_request_have_an_outcome() {
+    let whole = Whole::start(|dir| config(dir, "[limits]\nheader_bytes_max = 8192"));
+    let addresses = whole.node.addresses().clone();
+    let large = format!("GET / HTTP/1.1\r\nhost: x\r\nx-large: {}\r\n\r\n", "y".repeat(20_000));
+    let many = format!("GET / HTTP/1.1\r\nhost: x\r\n{}\r\n", "a: b\r\n".repeat(64));
+    clients(async {
+        for (address, door) in [(addresses.http[0], Door::Http), (addresses.admin.expect("admin"), Door::Admin)] {
+            for (head, status) in [("nonsense\r\n\r\n", 400), (&*large, 431), (&*many, 431)] {
+                let mut stream = TcpStream::connect(address).await.expect("a connection");
+                stream.write_all(head.as_bytes()).await.expect("sent");
+                let mut answer = [0; 12];
+                stream.read_exact(&mut answer).await.expect("an answer");
+                assert_eq!(answer, *format!("HTTP/1.1 {status}").as_bytes());
+                let outcome = whole.outcomes.recv_timeout(PATIENCE).expect("one");
+                assert_eq!((outcome.route, outcome.status, outcome.door), (Route::BadHead, status, door));
+                assert_eq!((outcome.end, outcome.sent_bytes), (End::Complete, 0));
+                assert!(outcome.peer.is_some_and(|peer| peer == stream.local_addr().expect("bound")));
+            }
+        }
+    });
 }
 
 /// `listen.admin_hosts` is taken by a reload, whoever calls it.

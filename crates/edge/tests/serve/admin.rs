@@ -15,7 +15,11 @@ struct Echo;
 
 impl AdminApi for Echo {
     fn call(&self, request: Request<Incoming>, conn: &ConnInfo) -> ApiFuture {
-        let text = format!("{} via {}", request.uri().path(), conn.door.name());
+        let mut text = format!("{} via {}", request.uri().path(), conn.door.name());
+        if request.uri().path() == "/id" {
+            let ids: Vec<_> = request.headers().get_all("x-request-id").iter().map(|id| id.to_str()).collect();
+            text = format!("{ids:?}");
+        }
         Box::pin(async move {
             let body = Full::new(bytes::Bytes::from(text)).map_err(|never| match never {}).boxed_unsync();
             Response::new(body)
@@ -100,6 +104,22 @@ fn open_paths_hosts_and_the_api_behind() {
     let routes: Vec<_> = admin.rig.outcomes.wait(11).iter().map(|one| one.route).collect();
     assert_eq!(routes.iter().filter(|route| **route == Route::Probe).count(), 6);
     assert_eq!(routes.iter().filter(|route| **route == Route::Admin).count(), 5);
+}
+
+/// The API writes its documents and its log under the id that the answer's head carries, whatever the peer sent.
+#[test]
+fn the_api_is_told_the_requests_id() {
+    let admin = Admin::new();
+    let address = admin.open(Door::Admin);
+    for sent in [&[][..], &[("x-request-id", "mine")], &[("x-request-id", "mine"), ("x-request-id", "yours")]] {
+        let mut socket = TcpStream::connect(address).expect("connected");
+        send(&mut socket, "GET", "/id", sent);
+        let answer = read_answer(&mut socket, "GET").expect("an answer");
+        let id = answer.header("x-request-id").expect("an id");
+        assert_eq!(String::from_utf8(answer.body.clone()).expect("text"), format!("[Ok({id:?})]"), "{sent:?}");
+        let outcome = admin.rig.outcomes.wait(1).pop().expect("one");
+        assert_eq!(outcome.request_id.to_string(), id);
+    }
 }
 
 /// Whoever can open the socket is the operator: there is no `Host` to check.

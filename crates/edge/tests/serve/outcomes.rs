@@ -35,9 +35,20 @@ fn each_request_has_one() {
     assert!(outcomes.iter().all(|one| one.sent_bytes == one.planned_bytes));
     assert_eq!((outcomes[0].sent_bytes, outcomes[0].blob), (100_000, Some(blob)));
     assert_eq!((outcomes[2].sent_bytes, outcomes[2].method), (0, Method::Head));
+    assert_eq!((outcomes[0].method_name, outcomes[2].method_name), ("GET", "HEAD"));
     assert_eq!(outcomes[5].problem.map(Problem::code), Some("unknown"));
     assert_eq!(refused.header("x-request-id"), Some(outcomes[5].request_id.to_string().as_str()));
     assert!(outcomes.iter().all(|one| one.head_after <= one.duration));
+}
+
+#[test]
+fn methods_are_named_as_far_as_they_are_standard() {
+    let rig = Rig::new();
+    for (method, name) in [("PUT", "PUT"), ("DELETE", "DELETE"), ("BREW", "other")] {
+        assert_eq!(rig.ask(method, "/v1/catalog", &[]).status, 405);
+        let outcome = rig.outcomes.wait(1).pop().expect("one");
+        assert_eq!((outcome.method, outcome.method_name), (Method::Other, name));
+    }
 }
 
 #[test]
@@ -98,6 +109,46 @@ fn a_slow_reader_gets_everything() {
         }
         assert!(got == whole, "{over:?} {reading:?}: {} bytes", got.len());
         assert_eq!(rig.outcomes.wait(1)[0].end, End::Complete);
+    }
+}
+
+/// RFC 9112, section 3.2.
+#[test]
+fn a_request_of_http1_1_names_one_host() {
+    let rig = Rig::new();
+    let ask = |version: &str, path: &str, hosts: &[&str]| {
+        let mut socket = rig.connect();
+        let hosts: String = hosts.iter().map(|host| format!("host: {host}\r\n")).collect();
+        let head = format!("GET {path} HTTP/{version}\r\n{hosts}connection: close\r\n\r\n");
+        socket.write_all(head.as_bytes()).expect("sent");
+        read_answer(&mut socket, "GET").expect("an answer")
+    };
+    let good: [(&str, &[&str]); 8] = [
+        ("1.1", &["localhost"]),
+        ("1.1", &["localhost:8080"]),
+        ("1.1", &["[::1]:8080"]),
+        ("1.1", &["192.0.2.7"]),
+        ("1.1", &[""]),
+        ("1.0", &[]),
+        ("1.0", &["localhost"]),
+        ("1.0", &[""]),
+    ];
+    for (version, hosts) in good {
+        assert_eq!(ask(version, "/v1/catalog", hosts).status, 200, "HTTP/{version} {hosts:?}");
+    }
+    let wrong: [(&str, &[&str]); 7] = [
+        ("1.1", &[]),
+        ("1.1", &["localhost", "localhost"]),
+        ("1.1", &["localhost", "evil.example"]),
+        ("1.1", &["a b"]),
+        ("1.1", &["user@localhost"]),
+        ("1.1", &["localhost/path"]),
+        ("1.0", &["localhost", "localhost"]),
+    ];
+    for (version, hosts) in wrong {
+        for path in ["/v1/catalog", "/nothing", "http://localhost/v1/catalog"] {
+            ask(version, path, hosts).assert_problem(400, "bad_request");
+        }
     }
 }
 

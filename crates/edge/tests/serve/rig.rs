@@ -10,7 +10,7 @@ use penstock_core::id::{AccessGroup, ChannelName, ComponentName, Platform, Produ
 use penstock_core::time::UnixSeconds;
 use penstock_edge::catalog::EdgeCatalog;
 use penstock_edge::deadline::{Counted, Progress};
-use penstock_edge::listen::{ConnInfo, Door, Handler, Protocol, Wire};
+use penstock_edge::listen::{ConnInfo, CutMark, Door, Handler, Protocol, Wire};
 use penstock_edge::outcome::{Outcome, OutcomeSink};
 use penstock_edge::sending::Sending;
 use penstock_edge::serve::{PlainTokens, Server, ServerParts};
@@ -248,6 +248,7 @@ pub(crate) async fn accept<H: Handler>(
             protocol: if is_http2 { Protocol::Http2 } else { Protocol::Http1 },
             worker: 0,
             sending: Sending::default(),
+            cut: CutMark::default(),
         });
         let socket = Counted::new(socket, Arc::new(Progress::default()), conn.sending.clone());
         let (handler, acceptor) = (Arc::clone(&handler), acceptor.clone());

@@ -1,8 +1,8 @@
 //! Trees that cannot be published are refused with the path, and nothing is uploaded.
 
 use crate::common::*;
-use penstock_core::id::Platform;
-use penstock_publish::{PublishError, ScanError, Silent, SourceError, publish};
+use penstock_core::id::{AccessGroup, ComponentName, Platform};
+use penstock_publish::{ComponentRule, PublishError, ScanError, Silent, SourceError, publish};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -101,6 +101,35 @@ fn pipes_sockets_and_devices() {
             assert!(status.expect("mknod runs").success());
         });
         assert!(matches!(&error, ScanError::Special { path, what: "device" } if path.as_str() == "null"));
+    }
+}
+
+/// A release cannot be changed, so that a mistyped pattern would stay for good.
+#[test]
+fn patterns_that_match_nothing_are_named_before_anything_is_uploaded() {
+    let build = tree([("bin/game", Node::Program(b"game".to_vec())), ("lang/de/a", Node::File(b"de".to_vec()))]);
+    let refusal = |launch: &[&str], components: &[(&str, &str)]| {
+        let node = node();
+        let published = publish_with(&build, "1", &node, |request| {
+            request.launch = launch.iter().map(|pattern| pattern.parse().expect("pattern")).collect();
+            request.components = components.iter().map(|(name, pattern)| rule(name, pattern)).collect();
+        });
+        assert_eq!(published.is_err(), node.blobs().is_empty(), "nothing is uploaded");
+        published.err().map(|error| error.to_string())
+    };
+    let mistyped = refusal(&["bin/game", "bin/gmae.exe"], &[]).expect("refused");
+    assert!(mistyped.contains("\"bin/gmae.exe\" matches no file"), "{mistyped}");
+    let mistyped = refusal(&[], &[("lang.de", "lang/de/"), ("lang.xx", "lang/xx/")]).expect("refused");
+    assert!(mistyped.contains("\"lang/xx/\" of component lang.xx matches nothing"), "{mistyped}");
+    assert_eq!(refusal(&["./bin/"], &[("lang", "lang/"), ("lang", "lang/de/*")]), None);
+}
+
+fn rule(name: &str, pattern: &str) -> ComponentRule {
+    ComponentRule {
+        name: ComponentName::new(name).expect("name"),
+        pattern: pattern.parse().expect("pattern"),
+        group: AccessGroup::base(),
+        optional: true,
     }
 }
 

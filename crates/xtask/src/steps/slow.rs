@@ -20,7 +20,7 @@ const HONEST_WAIT: Duration = Duration::from_secs(3);
 /// Size of the blob that the slow readers ask for: more than all socket buffers hold.
 const BLOB_BYTES: usize = 16 << 20;
 
-/// Runs the three attacks at once.
+/// Runs the attacks at once.
 ///
 /// # Errors
 /// When slow peers keep their connections, or the honest client is not served.
@@ -41,6 +41,8 @@ pub fn check(context: &Context) -> Result<Tally> {
             // this it would take longer than the attack lasts. A quarter of the least rate is slow enough.
             attack(&["-X", "-w", "512", "-y", "1024", "-n", "1", "-z", "256", "-k", "3", "-u", &plain]),
         ),
+        ("slow reads, TLS", attack(&["-X", "-w", "512", "-y", "1024", "-n", "1", "-z", "256", "-k", "3", "-u", &tls])),
+        ("slow bodies, plain", attack(&["-B", "-i", "5", "-x", "24", "-s", "8192", "-u", &plain])),
     ];
     let over = AtomicBool::new(false);
     let mut tally = Tally::default();

@@ -92,7 +92,7 @@ pub struct Check {
 }
 
 /// Every check.
-pub const CHECKS: [Check; 13] = [
+pub const CHECKS: [Check; 14] = [
     Check { name: "the arrow diagram holds", run: arrows::check },
     Check { name: "the top level holds only what it may", run: layout::top_level },
     Check { name: "no path of this machine is written down", run: layout::no_machine_paths },
@@ -101,6 +101,7 @@ pub const CHECKS: [Check; 13] = [
     Check { name: "nothing is left for later", run: sources::nothing_for_later },
     Check { name: "unsafe is where it may be", run: sources::unsafe_files },
     Check { name: "the client carries no signing code", run: sources::client_does_not_sign },
+    Check { name: "core only decides", run: sources::core_decides },
     Check { name: "only cli prints", run: sources::only_cli_prints },
     Check { name: "README facts equal Cargo.toml", run: facts::readme },
     Check { name: "every crate is on the architecture page", run: facts::architecture },

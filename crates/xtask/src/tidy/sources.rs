@@ -75,6 +75,31 @@ pub fn client_does_not_sign(tree: &Tree) -> Vec<String> {
         .collect()
 }
 
+/// Product code of core that mentions what looks or acts. Its clippy file bans the functions that come to mind; this
+/// bans the modules.
+pub fn core_decides(tree: &Tree) -> Vec<String> {
+    const OUTSIDE: [&str; 9] = [
+        "std::fs",
+        "std::env",
+        "std::process",
+        "std::thread",
+        "std::os",
+        "std::io",
+        "std::sync",
+        "Instant",
+        "SystemTime",
+    ];
+    rust(tree)
+        .filter(|file| file.path.starts_with("crates/core/src/") && !is_test(&file.path))
+        .filter_map(|file| {
+            let code = product_code(&file.text);
+            let sockets = ["TcpStream", "TcpListener", "UdpSocket", "UnixStream"];
+            let found = OUTSIDE.iter().chain(&sockets).find(|word| has_word(&code, word))?;
+            Some(format!("{} mentions {found}: core decides, others look and act", file.path))
+        })
+        .collect()
+}
+
 /// Printing macros in product code outside the crate that prints.
 pub fn only_cli_prints(tree: &Tree) -> Vec<String> {
     rust(tree)
@@ -150,6 +175,19 @@ mod tests {
             client_does_not_sign(&tree(path, "#[cfg(test)]\nmod tests { use penstock_core::sign::seal; }")).is_empty()
         );
         assert!(client_does_not_sign(&tree("crates/publish/src/sign.rs", "use penstock_core::sign::seal;")).is_empty());
+    }
+
+    #[test]
+    fn a_core_that_looks_or_acts_is_caught() {
+        let path = "crates/core/src/range.rs";
+        for text in
+            ["use std::fs::OpenOptions;", "let home = std::env::vars();", "fn f(at: &Path) { std::io::empty(); }"]
+        {
+            assert_eq!(core_decides(&tree(path, text)).len(), 1, "{text}");
+        }
+        assert!(core_decides(&tree(path, "use std::net::IpAddr;\n// std::fs is not for us\n")).is_empty());
+        assert!(core_decides(&tree(path, "#[cfg(test)]\nmod tests { fn f() { std::env::vars(); } }")).is_empty());
+        assert!(core_decides(&tree("crates/store/src/disk.rs", "use std::fs::File;")).is_empty());
     }
 
     #[test]

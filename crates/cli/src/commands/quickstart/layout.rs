@@ -41,9 +41,14 @@ impl Ports {
 }
 
 impl Layout {
-    /// Makes the directory, readable by its owner only: keys lie in it.
+    /// Makes the directory, readable by its owner only: keys lie in it. One with other things in it is refused.
     pub(crate) fn prepare(dir: &Path) -> anyhow::Result<Self> {
         let cannot = || format!("cannot make {}", dir.display());
+        // The first things that a quickstart makes.
+        let is_ours = ["data", "builds"].iter().any(|name| dir.join(name).is_dir()) && !dir.join(CLIENT_DIR).exists();
+        if !is_ours && std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) {
+            bail!("{} has other things in it: name a new directory with --dir", dir.display());
+        }
         DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(cannot)?;
         let root = dir.canonicalize().with_context(cannot)?;
         Ok(Self { root })
@@ -126,6 +131,20 @@ mod tests {
         assert_eq!(ports(Some(0)), Some((0, 0, 0)));
         assert_eq!(ports(Some(9000)), Some((9000, 9001, 9002)));
         assert_eq!(ports(Some(65_534)), None);
+    }
+
+    #[test]
+    fn a_directory_with_other_things_is_left_alone() {
+        let dir = tempfile::tempdir().expect("dir");
+        Layout::prepare(dir.path()).expect("an empty one");
+        std::fs::create_dir(dir.path().join("data")).expect("dir");
+        Layout::prepare(dir.path()).expect("our own");
+        std::fs::create_dir(dir.path().join(CLIENT_DIR)).expect("dir");
+        assert!(Layout::prepare(dir.path()).is_err(), "an install of a game that has a data directory");
+        let other = tempfile::tempdir().expect("dir");
+        std::fs::write(other.path().join("thesis.txt"), "words").expect("written");
+        let error = Layout::prepare(other.path()).expect_err("somebody's").to_string();
+        assert!(error.contains("--dir"), "{error}");
     }
 
     #[test]

@@ -65,7 +65,8 @@ impl Summary {
         ));
         if ends {
             text.push_str(&format!(
-                "\nRun it again without --once to serve: penstock quickstart --dir {}\n",
+                "\nRun it again without --once to serve: {} quickstart --dir {}\n",
+                program(),
                 layout.root().display()
             ));
         } else {
@@ -77,13 +78,13 @@ impl Summary {
     fn next(&self, layout: &Layout) -> String {
         let Document { https_url, ca_cert, trust, product, data_dir, .. } = &self.quickstart;
         let (ca, data) = (ca_cert.display(), data_dir.display());
-        let install = layout.install();
+        let (install, penstock) = (layout.install(), program());
         format!(
             "\nServing on {https_url} until you stop it (Ctrl-C); what a script needs is in {}.\nTry:\n  \
-             penstock pull --from {https_url} --ca {ca} --product {product} --trust {trust} --into ./my-install\n  \
-             penstock verify {}\n  \
-             penstock rollback {}\n  \
-             penstock release list {product} --to {data}\n  \
+             {penstock} pull --from {https_url} --ca {ca} --product {product} --trust {trust} --into ./my-install\n  \
+             {penstock} verify {}\n  \
+             {penstock} rollback {}\n  \
+             {penstock} release list {product} --to {data}\n  \
              curl --cacert {ca} {https_url}/v1/products/{product}/channels/{}\n",
             layout.root().join(super::document::FILE_NAME).display(),
             install.display(),
@@ -114,14 +115,29 @@ fn published_line(report: &PublishReport) -> String {
 fn pulled_line(what: &str, report: &PullReport) -> String {
     let took = seconds(report.seconds);
     format!(
-        "  {what:<7} {}   fetched {}, wrote {} ({} of it from disk) in {}, {}\n",
+        "  {what:<7} {}   fetched {}, took {} from disk, wrote {} in {}, {}\n",
         report.to,
         bytes(report.downloaded_bytes),
-        bytes(report.written_bytes),
         bytes(report.reused_bytes),
+        bytes(report.written_bytes),
         time(took),
         rate(report.written_bytes, took),
     )
+}
+
+/// This program as it can be typed here: by its name where that is found, else by its path.
+fn program() -> String {
+    let name = env!("CARGO_BIN_NAME");
+    let Ok(this) = std::env::current_exe() else { return name.to_owned() };
+    let on_path = std::env::var_os("PATH").is_some_and(|path| {
+        std::env::split_paths(&path).any(|dir| dir.join(name).canonicalize().is_ok_and(|found| found == this))
+    });
+    if on_path {
+        return name.to_owned();
+    }
+    let here = std::env::current_dir().ok();
+    let short = here.as_deref().and_then(|here| this.strip_prefix(here).ok()).unwrap_or(&this);
+    short.display().to_string()
 }
 
 fn seconds(seconds: f64) -> Duration {
