@@ -11,7 +11,9 @@ use penstock_client::{
     pull, repair, verify,
 };
 use std::fs;
+use std::path::PathBuf;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Remembers what was noted.
 #[derive(Default)]
@@ -26,14 +28,21 @@ impl Progress for Notes {
 }
 
 /// Takes something out of staging, once, after it was filled and before the journal is written.
-struct Thief(Mutex<Option<std::path::PathBuf>>);
+struct Thief {
+    staging: PathBuf,
+    has_stolen: AtomicBool,
+}
 
 impl Progress for Thief {
     fn begin(&self, phase: Phase, _: u64) {
+        let Ok(staged) = fs::read_dir(&self.staging) else { return };
+        let mut names = staged.map(|entry| entry.expect("entry").path());
         if phase == Phase::Sync
-            && let Some(path) = self.0.lock().expect("lock").take()
+            && !self.has_stolen.load(Ordering::Relaxed)
+            && let Some(path) = names.find(|path| path.file_name().is_some_and(|name| name != "target"))
         {
             fs::remove_file(path).expect("staged");
+            self.has_stolen.store(true, Ordering::Relaxed);
         }
     }
     fn advance(&self, _: u64) {}
@@ -48,14 +57,9 @@ fn a_staged_file_that_is_gone_before_the_commit_is_an_error_and_nothing_changes(
     stage.offer("1", &first());
     stage.pull().expect("pull");
     stage.offer("2", &second());
-    let files = |dir: &std::path::Path| snapshot(dir).into_iter().filter(|(path, _)| !path.starts_with(".penstock"));
+    let files = |dir: &std::path::Path| snapshot(dir).into_iter().filter(|(path, _)| !path.contains("/.penstock"));
     let before: Vec<_> = files(&stage.dir()).collect();
-    let staging = stage.dir().join(".penstock/staging");
-    // Which numbers there are is seen in a run that dies before its commit.
-    assert!(child(&stage, "pull", 60));
-    let names = fs::read_dir(&staging).expect("staged").map(|entry| entry.expect("entry").path());
-    let staged = names.filter(|path| path.file_name().is_some_and(|name| name != "target")).min().expect("one");
-    let thief = Thief(Mutex::new(Some(staged)));
+    let thief = Thief { staging: stage.dir().join(".penstock/staging"), has_stolen: AtomicBool::new(false) };
     let error = pull(&stage.request(), &thief).expect_err("something is missing");
     assert!(error.to_string().contains("put in place") || format!("{error:?}").contains("staging"), "{error:?}");
     assert_eq!(files(&stage.dir()).collect::<Vec<_>>(), before);
