@@ -1,4 +1,4 @@
-//! Names given by people: products, channels, versions, platforms, components, access groups.
+//! Names given by people: products, channels, versions, platforms, components, access groups, segments.
 //!
 //! Owns their alphabets and lengths, so that every later room may put them in a path, a log line
 //! or a metric without thinking. Nothing here is case-folded: names are compared byte by byte.
@@ -111,6 +111,10 @@ name_type!(
 name_type!(
     /// The audience of a pack: content of one group is never stored with another's.
     AccessGroup, "access group", limits::NAME_BYTES_MAX, "._-"
+);
+name_type!(
+    /// A named group of accounts or installs, such as `beta` or `veterans`.
+    SegmentName, "segment", limits::NAME_BYTES_MAX, "._-"
 );
 
 impl Platform {

@@ -19,6 +19,8 @@ pub mod path;
 pub mod range;
 pub mod reply;
 pub mod request;
+pub mod rollout;
+pub mod segment;
 pub mod sign;
 pub mod statement;
 pub mod time;
