@@ -24,7 +24,7 @@ use tokio::task::AbortHandle;
 /// Bytes of complete items that may wait for a worker.
 const WAITING_BYTES_MAX: u32 = 4 << 20;
 /// Threads on which connections are read: decrypting alone can fill a core when the network is fast.
-const CONNECTION_THREADS: usize = 2;
+const CONNECTION_THREADS_MAX: usize = 2;
 /// Items that may wait for a worker, so that tiny ones are bounded too.
 const WAITING_ITEMS_MAX: usize = 1024;
 /// Pieces of answers that may wait for the loop.
@@ -67,13 +67,18 @@ struct Job {
     room: OwnedSemaphorePermit,
 }
 
+/// Beside workers for every core, a second one only costs switches where there are but two (5 % of a pull's time).
+fn connection_threads() -> usize {
+    (crate::pool::worker_count(0) / 2).clamp(1, CONNECTION_THREADS_MAX)
+}
+
 type Judgement = (ItemId, Result<Verdict, PullError>);
 
 impl Network {
     /// A network over these edges.
     pub(crate) fn new(edges: &[EdgeUrl], transport: Arc<dyn Transport>, tuning: &Tuning) -> Result<Self, PullError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(CONNECTION_THREADS)
+            .worker_threads(connection_threads())
             .thread_name("penstock-net")
             .enable_all()
             .build()
