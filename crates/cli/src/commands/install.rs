@@ -7,6 +7,7 @@ use crate::output::Output;
 use crate::progress::Bar;
 use crate::secrets;
 use crate::words::{bytes, count, counted, rate, time};
+use penstock_client::session::EDGES_MAX;
 use penstock_client::{
     DamageKind, EdgeUrl, ErrorClass, Intent, Preflight, PullError, PullReport, PullRequest, RepairReport,
     RepairRequest, RollbackReport, RollbackRequest, Target, Token, Tuning, VerifyReport, VerifyRequest,
@@ -15,9 +16,6 @@ use penstock_core::id::ChannelName;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
-
-/// Edges of one session.
-const EDGES_MAX: usize = 64;
 
 /// Installs or updates.
 pub(crate) fn pull(args: Pull, output: &Output) -> Done {

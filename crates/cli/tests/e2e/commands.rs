@@ -229,16 +229,6 @@ fn a_damaged_blob_is_not_explained_as_if_it_were_whole() {
 }
 
 #[test]
-fn a_taken_port_says_what_to_do() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
-    let port = taken.local_addr().expect("bound").port().to_string();
-    let output = run(["quickstart", "--once", "--port", &port, "--dir", text(&dir.path().join("q"))]);
-    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("--port 0"), "{}", said(&output));
-}
-
-#[test]
 fn a_key_of_another_certificate_is_refused_before_anything_starts() {
     let world = World::asleep();
     let other = tempfile::tempdir().expect("a directory");

@@ -149,5 +149,6 @@ fn a_taken_port_is_named() {
     let dir = scratch.path().join("try");
     let output = run(["quickstart", "--dir", text(&dir), "--build", text(&build), "--port", &port, "--once"]);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
-    assert!(String::from_utf8_lossy(&output.stderr).contains(&port), "{}", said(&output));
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(words.contains(&port) && words.contains("--port 0"), "it names the port and what to do: {}", said(&output));
 }

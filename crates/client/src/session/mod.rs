@@ -26,6 +26,8 @@ pub use words::{
     Trouble, Verdict,
 };
 
+/// Edges of one session: each is a bit of what is remembered of an item. Callers refuse more, which would be left out.
+pub const EDGES_MAX: usize = u64::BITS as usize;
 /// Attempts of one item that were begun and brought less than a verified group. After so many, only edges
 /// that never failed at this item are asked for it; when there is none, the session gives up.
 pub const ITEM_ATTEMPTS_MAX: u8 = 24;
@@ -80,10 +82,10 @@ struct Running {
 }
 
 impl Session {
-    /// A session over `edges` edges (at most 64 are used); `seed` spreads retries of many clients.
+    /// A session over `edges` edges (at most [`EDGES_MAX`] are used); `seed` spreads retries of many clients.
     #[must_use]
     pub fn new(edges: usize, limits: SessionLimits, seed: u64) -> Self {
-        let edges = edges.min(64);
+        let edges = edges.min(EDGES_MAX);
         Self {
             limits,
             edges: (0..edges).map(|at| Edge::new(seed.wrapping_add(at as u64))).collect(),

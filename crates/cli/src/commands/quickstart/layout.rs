@@ -2,6 +2,7 @@
 
 use super::certificate::{self, Files};
 use crate::failure::Failure;
+use crate::node::DataDirLock;
 use anyhow::{Context as _, bail};
 use penstock_core::path::CLIENT_DIR;
 use penstock_edge::config::{Checked, Config, Environment};
@@ -44,9 +45,10 @@ impl Layout {
     /// Makes the directory, readable by its owner only: keys lie in it. One with other things in it is refused.
     pub(crate) fn prepare(dir: &Path) -> anyhow::Result<Self> {
         let cannot = || format!("cannot make {}", dir.display());
-        // The first things that a quickstart makes.
-        let is_ours = ["data", "builds"].iter().any(|name| dir.join(name).is_dir()) && !dir.join(CLIENT_DIR).exists();
-        if !is_ours && std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) {
+        // The lock is the first thing that a quickstart makes. Many a game has a directory of that name.
+        if !DataDirLock::exists(&dir.join("data"))
+            && std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some())
+        {
             bail!("{} has other things in it: name a new directory with --dir", dir.display());
         }
         DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(cannot)?;
@@ -138,9 +140,9 @@ mod tests {
         let dir = tempfile::tempdir().expect("dir");
         Layout::prepare(dir.path()).expect("an empty one");
         std::fs::create_dir(dir.path().join("data")).expect("dir");
+        assert!(Layout::prepare(dir.path()).is_err(), "a game that has a data directory");
+        drop(DataDirLock::take(&dir.path().join("data")).expect("free"));
         Layout::prepare(dir.path()).expect("our own");
-        std::fs::create_dir(dir.path().join(CLIENT_DIR)).expect("dir");
-        assert!(Layout::prepare(dir.path()).is_err(), "an install of a game that has a data directory");
         let other = tempfile::tempdir().expect("dir");
         std::fs::write(other.path().join("thesis.txt"), "words").expect("written");
         let error = Layout::prepare(other.path()).expect_err("somebody's").to_string();
