@@ -13,9 +13,10 @@ pub(crate) fn cpu_seconds(pid: u32) -> Result<f64> {
     for id in with_descendants(pid)? {
         // A child that ended meanwhile has handed its time to nobody; servers under test keep theirs.
         let Ok(stat) = fs::read_to_string(format!("/proc/{id}/stat")) else { continue };
-        sum += parse_stat(&stat).with_context(|| format!("/proc/{id}/stat is not as expected"))?.ticks;
+        let stat = parse_stat(&stat).with_context(|| format!("/proc/{id}/stat is not as expected"))?;
+        sum += stat.user_ticks + stat.system_ticks;
     }
-    Ok(super::figures::number(sum) / TICKS_PER_SECOND)
+    Ok(seconds(sum))
 }
 
 /// Highest resident memory so far in bytes; `None` once the process is gone.
@@ -30,16 +31,39 @@ pub(crate) fn memory_beside_maps_bytes(pid: u32, dir: &Path) -> Result<u64> {
     Ok(resident_outside(&maps, &dir.to_string_lossy()))
 }
 
+/// CPU time of a process in seconds, in its own code and in the kernel's; `None` once the process is gone.
+pub(crate) fn user_and_system_seconds(pid: u32) -> Option<(f64, f64)> {
+    let stat = parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;
+    Some((seconds(stat.user_ticks), seconds(stat.system_ticks)))
+}
+
+/// CPU seconds since the start of the machine that its host gave to others although this machine had work: the sum over
+/// all cores. Nothing that is measured meanwhile means much when it is large.
+pub(crate) fn stolen_seconds() -> Result<f64> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    Ok(seconds(parse_stolen(&stat).context("/proc/stat is not as expected")?))
+}
+
+fn seconds(ticks: u64) -> f64 {
+    super::figures::number(ticks) / TICKS_PER_SECOND
+}
+
 struct Stat {
     parent: u32,
-    ticks: u64,
+    user_ticks: u64,
+    system_ticks: u64,
+}
+
+/// The eighth number of the line for all cores.
+fn parse_stolen(stat: &str) -> Option<u64> {
+    stat.lines().find_map(|line| line.strip_prefix("cpu "))?.split_whitespace().nth(7)?.parse().ok()
 }
 
 /// The command's name stands in parentheses and may hold anything, so fields are counted after the last one.
 fn parse_stat(stat: &str) -> Option<Stat> {
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
-    Some(Stat { parent: u32::try_from(number(1)?).ok()?, ticks: number(11)? + number(12)? })
+    Some(Stat { parent: u32::try_from(number(1)?).ok()?, user_ticks: number(11)?, system_ticks: number(12)? })
 }
 
 fn with_descendants(pid: u32) -> Result<Vec<u32>> {
@@ -83,7 +107,14 @@ mod tests {
     fn stat_is_read_behind_the_last_parenthesis() {
         let stat = "7 (a) b) c) S 3 7 7 0 -1 4194304 100 0 0 0 250 50 0 0 20 0 9 0 100 1 1";
         let stat = parse_stat(stat).expect("a stat line");
-        assert_eq!((stat.parent, stat.ticks), (3, 300));
+        assert_eq!((stat.parent, stat.user_ticks, stat.system_ticks), (3, 250, 50));
+    }
+
+    #[test]
+    fn stolen_time_is_the_eighth_number_for_all_cores() {
+        let stat = "cpu  1 2 3 4 5 6 7 88 9 10\ncpu0 1 2 3 4 5 6 7 44 9 10\n";
+        assert_eq!(parse_stolen(stat), Some(88));
+        assert_eq!(parse_stolen("cpu  1 2 3\n"), None);
     }
 
     #[test]
@@ -97,6 +128,8 @@ mod tests {
     fn this_process_has_time_and_memory() {
         let own = std::process::id();
         assert!(cpu_seconds(own).expect("readable") >= 0.0);
+        assert!(user_and_system_seconds(own).is_some());
+        assert!(stolen_seconds().expect("readable") >= 0.0);
         assert!(peak_memory_bytes(own).is_some_and(|bytes| bytes > 1 << 20));
         assert!(memory_beside_maps_bytes(own, Path::new("/no-such-place")).is_ok_and(|bytes| bytes > 1 << 20));
         assert_eq!(peak_memory_bytes(u32::MAX), None);

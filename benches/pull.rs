@@ -4,11 +4,11 @@ use crate::args::Args;
 use crate::figures::{Figures, Goal, number};
 use crate::fixture::{build_tree, fresh_dir};
 use crate::node::{Node, json_of};
-use crate::process::peak_memory_bytes;
+use crate::process::{cpu_seconds, peak_memory_bytes, stolen_seconds, user_and_system_seconds};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,9 @@ const ROUNDS: usize = 5;
 struct Taken {
     seconds: f64,
     peak_mib: f64,
+    /// CPU time in its own code and in the kernel's.
+    user_seconds: f64,
+    system_seconds: f64,
 }
 
 /// Measures publish, install and update.
@@ -43,20 +46,30 @@ pub(crate) fn measure(args: &Args, figures: &mut Figures) -> Result<()> {
     let mut rates = Vec::new();
     let mut copies = Vec::new();
     let mut peaks = Vec::new();
+    let [mut user, mut system, mut server, mut stolen] = [const { Vec::new() }; 4];
     for round in 0..args.pick(1, ROUNDS) {
         settle()?;
         copies.push(number(bytes) / 1e6 / copy(&tree, &work.join("copy"))?);
         settle()?;
         let install = work.join(format!("install{round}"));
+        let before = (cpu_seconds(node.pid())?, stolen_seconds()?);
         let pulled = weigh(&mut pull(&node, &install, &trust))?;
+        server.push(cpu_seconds(node.pid())? - before.0);
+        stolen.push(stolen_seconds()? - before.1);
         rates.push(number(bytes) / 1e6 / pulled.seconds);
         peaks.push(pulled.peak_mib);
+        user.push(pulled.user_seconds);
+        system.push(pulled.system_seconds);
         if round > 0 {
             std::fs::remove_dir_all(&install)?;
         }
     }
     figures.add("cp of the same tree, with sync", "MB/s", copies);
     figures.judge("pull over TLS: content, decompressed, verified, written", "MB/s", rates, Goal::AtLeast(300.0));
+    figures.add("pull: client CPU in its own code", "s", user);
+    figures.add("pull: client CPU in the kernel", "s", system);
+    figures.add("pull: server CPU", "s", server);
+    figures.add("pull: CPU that the host kept from this machine", "s", stolen);
     figures.judge("pull: peak memory", "MiB", peaks, Goal::AtMost(64.0));
     update(&node, &work, &key, &trust, figures)?;
     node.stop()?;
@@ -120,22 +133,22 @@ fn pull(node: &Node, install: &Path, trust: &str) -> Command {
     command
 }
 
-/// Runs a command to its end and watches its memory.
+/// Runs a command to its end and watches its memory and time.
 fn weigh(command: &mut Command) -> Result<Taken> {
     let start = Instant::now();
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::inherit()).spawn()?;
-    let peak = watch(&mut child)?;
-    let seconds = start.elapsed().as_secs_f64();
-    let status = child.wait()?;
-    ensure!(status.success(), "{:?} ended with {status}", command.get_args().next());
-    Ok(Taken { seconds, peak_mib: number(peak) / MIB })
-}
-
-fn watch(child: &mut Child) -> Result<u64> {
-    let mut peak = 0;
-    while child.try_wait()?.is_none() {
-        peak = peak_memory_bytes(child.id()).unwrap_or(0).max(peak);
+    let mut taken = Taken { seconds: 0.0, peak_mib: 0.0, user_seconds: 0.0, system_seconds: 0.0 };
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        taken.peak_mib = taken.peak_mib.max(number(peak_memory_bytes(child.id()).unwrap_or(0)) / MIB);
+        if let Some((user, system)) = user_and_system_seconds(child.id()) {
+            (taken.user_seconds, taken.system_seconds) = (user, system);
+        }
         thread::sleep(LOOK_EVERY);
-    }
-    Ok(peak)
+    };
+    taken.seconds = start.elapsed().as_secs_f64();
+    ensure!(status.success(), "{:?} ended with {status}", command.get_args().next());
+    Ok(taken)
 }

@@ -7,7 +7,7 @@ use crate::error::{DiskError, PullError};
 use crate::layout;
 use crate::listing::Listing;
 use crate::plan::RowAction;
-use crate::platform::{Found, Root, write_at};
+use crate::platform::{Found, Root, let_go_of_cache, write_at};
 use crate::pool;
 use crate::scan::chunk_is_good;
 use crate::shelf::Shelf;
@@ -94,11 +94,14 @@ fn still_there(opened: Result<File, DiskError>) -> Result<Option<File>, DiskErro
 /// Bytes written between two rounds of early writeback.
 const WRITEBACK_BYTES: u64 = 64 << 20;
 
+/// Staged files and the rows they are for, the oldest first.
+type OpenFiles = Arc<Mutex<VecDeque<(usize, Arc<File>)>>>;
+
 /// The staging area of one target.
 pub(crate) struct Staging<'a> {
     root: &'a Root,
     target: &'a Listing,
-    open: Mutex<VecDeque<(usize, Arc<File>)>>,
+    open: OpenFiles,
     written_bytes: AtomicU64,
     /// Who is told when it is time for the disk to begin writing.
     writeback: Option<SyncSender<()>>,
@@ -120,21 +123,25 @@ impl<'a> Staging<'a> {
         if !belongs_to(root, target)? {
             write_synced(root, layout::STAGING_TARGET, target.manifest().to_string().as_bytes())?;
         }
-        Ok(Self { root, target, open: Mutex::default(), written_bytes: AtomicU64::new(0), writeback: None })
+        Ok(Self { root, target, open: Arc::default(), written_bytes: AtomicU64::new(0), writeback: None })
     }
-    /// Runs `work` while a thread lets the disk write what is staged, every now and then, so that the sync
-    /// before the commit finds little left to wait for.
+    /// Runs `work` while a thread lets the disk write what is staged, every now and then, so that the sync before the
+    /// commit finds little left to wait for. What the disk has then leaves the system's cache: a large install would push
+    /// everything else that the player runs out of it, and go through fresh memory at half the speed.
     pub(crate) fn with_writeback<T>(mut self, work: impl FnOnce(&Self) -> T) -> T {
         let (sender, receiver) = sync_channel(1);
         self.writeback = Some(sender);
-        let root = self.root;
+        let (root, open) = (self.root, Arc::clone(&self.open));
         std::thread::scope(|scope| {
             scope.spawn(move || {
                 while receiver.recv().is_ok() {
                     // What fails here fails again in the sync that counts, and is told there.
                     if let Err(error) = root.sync_all() {
                         tracing::debug!(%error, "early writeback failed");
+                        continue;
                     }
+                    let files: Vec<Arc<File>> = lock(&open).iter().map(|(_, file)| Arc::clone(file)).collect();
+                    files.iter().for_each(|file| let_go_of_cache(file));
                 }
             });
             let result = work(&self);
@@ -166,7 +173,7 @@ impl<'a> Staging<'a> {
     }
 
     fn file(&self, row: usize) -> Result<Arc<File>, DiskError> {
-        if let Some((_, file)) = self.lock().iter().find(|(held, _)| *held == row) {
+        if let Some((_, file)) = lock(&self.open).iter().find(|(held, _)| *held == row) {
             return Ok(Arc::clone(file));
         }
         // Opened outside the lock, because other workers have files to find; two that open the same one do no harm.
@@ -177,17 +184,17 @@ impl<'a> Staging<'a> {
             file.set_len(entry.bytes).map_err(failed)?;
         }
         let file = Arc::new(file);
-        let mut open = self.lock();
+        let mut open = lock(&self.open);
         if open.len() >= OPEN_MAX {
             open.pop_front();
         }
         open.push_back((row, Arc::clone(&file)));
         Ok(file)
     }
+}
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<(usize, Arc<File>)>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock(open: &OpenFiles) -> std::sync::MutexGuard<'_, VecDeque<(usize, Arc<File>)>> {
+    open.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Removes what was staged for another target, before free space is measured: otherwise an update that

@@ -10,9 +10,9 @@ mod unix;
 mod windows;
 
 #[cfg(unix)]
-pub(crate) use unix::{Lock, Root, read_at, write_at};
+pub(crate) use unix::{Lock, Root, let_go_of_cache, read_at, write_at};
 #[cfg(windows)]
-pub(crate) use windows::{Lock, Root, read_at, write_at};
+pub(crate) use windows::{Lock, Root, let_go_of_cache, read_at, write_at};
 
 use std::io;
 

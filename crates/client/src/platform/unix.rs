@@ -321,6 +321,17 @@ pub(crate) fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<
     std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset)
 }
 
+/// Tells the system that a file's pages need not stay in memory. Pages that the disk does not have yet stay.
+pub(crate) fn let_go_of_cache(file: &File) {
+    // Advice: nothing is lost where it is not taken.
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+    if let Err(error) = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed) {
+        tracing::debug!(%error, "the cache keeps what it has");
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+    let _ = file;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -174,6 +174,9 @@ impl Root {
     }
 }
 
+/// Windows has no such advice for a file that is open as any other.
+pub(crate) const fn let_go_of_cache(_file: &File) {}
+
 /// Writes all of `bytes` at `offset`.
 pub(crate) fn write_at(file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
     while !bytes.is_empty() {
