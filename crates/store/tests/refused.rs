@@ -120,18 +120,18 @@ fn the_cases() {
         }
         "blobs of somebody else" => {
             let store = open(&dir, Reading::Map);
-            let content = content(1, 16 << 20);
+            let content = content(1, 64 << 20);
             let view = store.view(&BlobId::of(&content)).expect("may be read");
             let file = view.file().expect("has a file");
             assert_ne!(std::os::unix::fs::MetadataExt::uid(&file.metadata().expect("looks")), UNPRIVILEGED);
             // Far larger than what the system reads ahead.
-            let window = common::range(1 << 20, 15 << 20);
+            let window = common::range(1 << 20, 63 << 20);
             rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed).expect("drops the pages");
             assert!(!view.is_resident(window), "mincore tells a stranger that every page is there");
             view.load_window(common::range(1 << 20, 2 << 20)).expect("loads");
             assert!(view.try_window(window).is_none(), "a page behind others that are there");
-            assert!(view.load_window(window).expect("loads")[..] == content[1 << 20..15 << 20]);
-            assert!(view.try_window(window).is_some_and(|bytes| bytes[..] == content[1 << 20..15 << 20]));
+            assert!(view.load_window(window).expect("loads")[..] == content[1 << 20..63 << 20]);
+            assert!(view.try_window(window).is_some_and(|bytes| bytes[..] == content[1 << 20..63 << 20]));
         }
         other => panic!("unknown case {other}"),
     }
@@ -176,7 +176,7 @@ fn a_blob_that_may_not_be_read_stays() {
 #[test]
 fn cold_pages_of_somebody_elses_blob_are_not_served_at_once() {
     as_nobody("blobs of somebody else", |dir| {
-        let blob = put(&open(dir, Reading::Map), &content(1, 16 << 20));
+        let blob = put(&open(dir, Reading::Map), &content(1, 64 << 20));
         give_to_nobody(dir);
         chown(common::blob_path(dir, &blob), Some(0), Some(0)).expect("changes the owner");
     });
