@@ -3,6 +3,7 @@
 //! Owns every flag, its help and its example. Names, sizes, durations and addresses become their
 //! types here, so a command never sees text that could be wrong. Must not do anything.
 
+pub(crate) mod accounts;
 pub(crate) mod desk;
 pub(crate) mod install;
 pub(crate) mod node;
@@ -64,6 +65,10 @@ pub(crate) enum Command {
     Channel(desk::Channel),
     /// Products and who may read them.
     Product(desk::Product),
+    /// Who may come.
+    Account(accounts::Account),
+    /// What accounts were given.
+    Entitlement(accounts::Entitlement),
     /// Published releases.
     Release(desk::Release),
     /// Why a caller may or may not read something, step by step.

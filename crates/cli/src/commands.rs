@@ -1,10 +1,12 @@
 //! One file per command: checked arguments in, a call, a result out.
 
+mod account;
 mod bench;
 mod blob;
 mod channel;
 mod check_config;
 mod completions;
+mod entitlement;
 mod explain;
 mod inspect;
 mod install;
@@ -44,6 +46,8 @@ pub(crate) fn run(command: Command, output: &Output) -> Done {
         Command::Blob(args) => blob::run(args, output),
         Command::Channel(args) => channel::run(args, output),
         Command::Product(args) => product::run(args, output),
+        Command::Account(args) => account::run(args, output),
+        Command::Entitlement(args) => entitlement::run(args, output),
         Command::Release(args) => release::run(args, output),
         Command::Explain(args) => explain::run(args, output),
         Command::Plan(args) => plan::run(&args, output),

@@ -174,6 +174,11 @@ impl Session {
         Ok(self.client.put_json(path, body)?)
     }
 
+    /// Deletes, and reads what is left to say.
+    pub(crate) fn delete_for<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        Ok(self.client.delete_json(path)?)
+    }
+
     pub(crate) fn delete(&self, path: &str) -> anyhow::Result<()> {
         Ok(self.client.delete(path)?)
     }
@@ -182,6 +187,11 @@ impl Session {
     pub(crate) fn put_product(&self, wanted: &PutProduct) -> anyhow::Result<Product> {
         self.post("/admin/v1/products", wanted)
     }
+}
+
+/// A text as one part of a path or a value of a query.
+pub(crate) fn path_part(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
 impl Drop for Session {

@@ -3,6 +3,7 @@
 //! Every request passes one door: it gets an id, its credentials are checked before its path is
 //! even looked at, and whatever it ends in is logged once. Errors are problem documents.
 
+mod accounts;
 mod blobs;
 mod channels;
 mod door;
@@ -35,6 +36,7 @@ pub(crate) fn router(handle: Handle, credentials: Credentials) -> Router {
         .merge(channels::routes())
         .merge(blobs::routes())
         .merge(node::routes())
+        .merge(accounts::routes())
         .fallback(|| async { CallError::NoPath })
         .method_not_allowed_fallback(|| async { CallError::Method })
         .layer(middleware::from_fn_with_state(door, door::pass))

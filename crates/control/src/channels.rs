@@ -10,13 +10,13 @@ use crate::record::channels::ChannelState;
 use crate::record::products::ProductRow;
 use crate::record::{Batch, channels, products, releases};
 use crate::releases::find_release;
+use crate::sql::Connection;
 use penstock_core::api::{ChannelRow, MoveChannel};
 use penstock_core::catalog::{CatalogChange, Offer, Release, ReleaseState};
 use penstock_core::id::{ChannelName, Platform, ProductId, Version};
 use penstock_core::statement::{Delegation, Pointer};
 use penstock_core::time::UnixSeconds;
 use penstock_core::trust::follows_revocation;
-use rusqlite::Connection;
 
 /// Offers a registered release in a channel: the single commit point of a publication.
 ///

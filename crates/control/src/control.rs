@@ -1,17 +1,19 @@
 //! The node's control half: what it holds, how it starts, and how work reaches blocking threads.
 
+use crate::accounts;
 use crate::api::Credentials;
 use crate::channels;
 use crate::error::{CallError, chain};
 use crate::keys::{KeyFileError, NodeKeys};
 use crate::record::{self, Record, RecordError};
 use crate::secret::SecretText;
+use crate::sql::Database;
 use crate::token::{TokenError, TokenSigner};
 use crate::{api, log, schema};
 use penstock_core::api::{MintToken, TokenAnswer};
 use penstock_core::blob::{BlobId, BlobSize};
 use penstock_core::catalog::{BlobMember, CatalogChange, CatalogSink, Release};
-use penstock_core::desk::{JwksAnswer, StatusAnswer};
+use penstock_core::desk::{ExplainAnswer, ExplainQuestion, Explainer, JwksAnswer, StatusAnswer};
 use penstock_core::id::ProductId;
 use penstock_core::keys::PublicKey;
 use penstock_core::limits::TRANSFERS_MAX;
@@ -19,19 +21,21 @@ use penstock_core::time::UnixSeconds;
 use penstock_origin::Origin;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::Semaphore;
 
 /// What a node's control half is made of.
 pub struct ControlOptions {
     /// The node's data directory; secrets live in `keys/` below it.
     pub data_dir: PathBuf,
-    /// The SQLite database, made when it is not there.
-    pub database_path: PathBuf,
+    /// The system of record.
+    pub database: Database,
     /// Where blobs are stored.
     pub origin: Arc<dyn Origin>,
-    /// Who is told of every change before the call that made it returns.
+    /// Who is told of every change: one made here before the call that made it returns, one made by
+    /// another process on the same database within a second.
     pub sink: Arc<dyn CatalogSink>,
     /// The clock.
     pub now: fn() -> UnixSeconds,
@@ -49,6 +53,9 @@ pub enum ControlError {
     /// The catalogue cannot be replayed.
     #[error("cannot replay the catalogue")]
     Replay(#[source] CallError),
+    /// The thread that hears of other nodes' changes cannot be started.
+    #[error("cannot start following the changes of other nodes")]
+    Follower(#[source] io::Error),
 }
 
 /// What a renewal of channel heads did.
@@ -76,6 +83,8 @@ pub(crate) struct Node {
     pub(crate) clock: fn() -> UnixSeconds,
     /// Blobs that releases need and the store lacked when it was last looked.
     missing: Mutex<BTreeSet<BlobId>>,
+    /// Who explains decisions, once there is an edge beside this.
+    explainer: OnceLock<Arc<dyn Explainer>>,
 }
 
 /// Which queue a piece of blocking work waits in.
@@ -109,11 +118,13 @@ impl Control {
     pub fn open(options: ControlOptions) -> Result<Self, ControlError> {
         let keys = NodeKeys::open(&options.data_dir.join("keys"))?;
         let now = (options.now)();
-        let record = Record::open(&options.database_path, options.sink, now)?;
+        let record = Record::open(&options.database, options.sink, now)?;
         let signer = TokenSigner::new(&keys.token);
         let missing = Mutex::new(BTreeSet::new());
-        let node = Node { record, origin: options.origin, keys, signer, clock: options.now, missing };
-        node.replay().map_err(ControlError::Replay)?;
+        let explainer = OnceLock::new();
+        let node = Node { record, origin: options.origin, keys, signer, clock: options.now, missing, explainer };
+        let replayed = node.replay().map_err(ControlError::Replay)?;
+        node.record.follow(replayed).map_err(ControlError::Follower)?;
         Ok(Self(Arc::new(node)))
     }
 
@@ -148,6 +159,19 @@ impl Control {
     #[must_use]
     pub fn jwks(&self) -> JwksAnswer {
         self.0.signer.jwks()
+    }
+
+    /// The key that verifies this node's tokens.
+    #[must_use]
+    pub fn token_key(&self) -> PublicKey {
+        self.0.keys.token.public()
+    }
+
+    /// Takes the edge that explains decisions. The first one counts.
+    pub fn explain_with(&self, explainer: Arc<dyn Explainer>) {
+        if self.0.explainer.set(explainer).is_err() {
+            tracing::debug!("this node explains already");
+        }
     }
 
     /// The key that signs this node's channel heads: publishers delegate to it.
@@ -185,6 +209,17 @@ impl Node {
         self.size_of(blob)?.ok_or(CallError::NoBlob(blob))
     }
 
+    /// The walk of a decision.
+    pub(crate) fn explain(&self, question: &ExplainQuestion) -> Result<ExplainAnswer, CallError> {
+        if question.blob.is_some() == question.product.is_some() {
+            return Err(CallError::Malformed("name either a blob or a product".to_owned()));
+        }
+        if question.token.is_some() && question.account.is_some() {
+            return Err(CallError::Malformed("name either a token or an account".to_owned()));
+        }
+        Ok(self.explainer.get().ok_or(CallError::NoExplainer)?.explain(question))
+    }
+
     /// What the store was found to lack.
     pub(crate) fn missing(&self) -> MutexGuard<'_, BTreeSet<BlobId>> {
         self.missing.lock().unwrap_or_else(PoisonError::into_inner)
@@ -202,6 +237,7 @@ impl Node {
                 products: record::products::list(connection)?.len() as u64,
                 releases: record::releases::count(connection)?,
                 channels: record::channels::count(connection)?,
+                accounts: record::accounts::count(connection)?,
                 blobs,
                 blob_bytes,
                 incomplete: record::releases::incomplete(connection, &missing)?,
@@ -233,26 +269,33 @@ impl Node {
         self.missing().extend(lacking);
     }
 
-    /// Tells the sink the whole catalogue: what a thing refers to comes before it.
-    fn replay(&self) -> Result<(), CallError> {
+    /// Tells the sink the whole catalogue: what a thing refers to comes before it. Returns the
+    /// number of the last change in it.
+    fn replay(&self) -> Result<u64, CallError> {
         self.record.read(|connection| {
+            let newest = log::newest(connection)?;
             let products = record::products::list(connection)?;
             for row in &products {
-                self.record.replay(CatalogChange::Product(row.product.clone()));
+                self.record.replay(newest, CatalogChange::Product(row.product.clone()));
             }
             for row in record::releases::all(connection)? {
                 let members = record::releases::members(connection, row.id)?;
                 self.look_for_missing(&row.release, &members);
-                self.record.replay(CatalogChange::Release { release: row.release, members });
+                let channels = record::channels::ever_offering(connection, &row.release)?;
+                self.record.replay(newest, CatalogChange::Release { release: row.release, members, channels });
             }
             for row in &products {
                 let offers = channels::offers(connection, row)?;
-                offers.into_iter().for_each(|offer| self.record.replay(CatalogChange::Offer(offer)));
+                offers.into_iter().for_each(|offer| self.record.replay(newest, CatalogChange::Offer(offer)));
             }
             for blob in record::blobs::all_open(connection)? {
-                self.record.replay(CatalogChange::LooseBlob { blob, open: true });
+                self.record.replay(newest, CatalogChange::LooseBlob { blob, open: true });
             }
-            Ok(())
+            accounts::each(connection, |account, entitlements| {
+                let (account, facts) = record::accounts::facts(&account, entitlements, &self.keys.pseudonyms);
+                self.record.replay(newest, CatalogChange::Account { account, facts: Some(facts) });
+            })?;
+            Ok(newest)
         })
     }
 }

@@ -7,6 +7,7 @@ use crate::heads::DelegationError;
 use crate::record::RecordError;
 use crate::registration::RegistrationError;
 use crate::token::TokenError;
+use penstock_core::account::AccountId;
 use penstock_core::blob::BlobId;
 use penstock_core::id::{AccessGroup, ChannelName, NameError, Platform, ProductId, Version};
 use penstock_core::manifest::ManifestError;
@@ -47,6 +48,15 @@ pub enum CallError {
     /// No such product.
     #[error("there is no product {0}: create it with `penstock product add` (POST /admin/v1/products)")]
     NoProduct(ProductId),
+    /// No such account.
+    #[error("there is no account {0}: create it with `penstock account add` (PUT /admin/v1/accounts/…)")]
+    NoAccount(AccountId),
+    /// No such entitlement.
+    #[error("there is no entitlement {0}")]
+    NoEntitlement(u64),
+    /// This node has no edge that decides.
+    #[error("this node serves no players and cannot explain: ask an edge")]
+    NoExplainer,
     /// No such release.
     #[error("product {product} has no release {version} for platform {platform}")]
     NoRelease {
@@ -179,6 +189,9 @@ impl CallError {
             Self::Method => Problem::MethodNotAllowed,
             Self::NoPath
             | Self::NoProduct(_)
+            | Self::NoAccount(_)
+            | Self::NoEntitlement(_)
+            | Self::NoExplainer
             | Self::NoRelease { .. }
             | Self::NoChannel { .. }
             | Self::NoBlob(_)
@@ -200,8 +213,8 @@ impl CallError {
             Self::Token(error) => token_problem(error),
             Self::Busy => Problem::Unavailable,
             Self::Origin(error) => origin_problem(error),
-            Self::Record(RecordError::Full(_)) => Problem::DiskFull,
-            Self::Record(_) | Self::SignedRecord(..) | Self::GivenUp(_) => Problem::Internal,
+            Self::Record(error) => record_problem(error),
+            Self::SignedRecord(..) | Self::GivenUp(_) => Problem::Internal,
         }
     }
 
@@ -229,6 +242,20 @@ pub(crate) fn chain(error: &dyn Error) -> String {
         cause = error.source();
     }
     text
+}
+
+const fn record_problem(error: &RecordError) -> Problem {
+    match error {
+        RecordError::Full(_) => Problem::DiskFull,
+        RecordError::Busy(_) | RecordError::Unavailable(_) => Problem::Unavailable,
+        RecordError::Address(_)
+        | RecordError::Create { .. }
+        | RecordError::Newer { .. }
+        | RecordError::Sql(_)
+        | RecordError::NoBlob(_)
+        | RecordError::Number(_)
+        | RecordError::Damaged { .. } => Problem::Internal,
+    }
 }
 
 const fn registration_problem(error: &RegistrationError) -> Problem {

@@ -6,6 +6,7 @@
 use crate::secret::SecretText;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use penstock_core::account::PseudonymKey;
 use penstock_core::sign::SecretKey;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 const CHANNEL_KEY: &str = "channel.key";
 const TOKEN_KEY: &str = "token.key";
 const ADMIN_TOKEN: &str = "admin.token";
+const PSEUDONYM_KEY: &str = "pseudonym.key";
 const SECRET_BYTES: usize = 32;
 /// No key file of ours is longer than this, in bytes.
 const FILE_BYTES_MAX: u64 = 1024;
@@ -63,6 +65,8 @@ pub(crate) struct NodeKeys {
     pub(crate) token: SecretKey,
     /// Opens the admin API over the network.
     pub(crate) admin: SecretText,
+    /// Makes the pseudonyms under which edges know accounts.
+    pub(crate) pseudonyms: PseudonymKey,
 }
 
 impl NodeKeys {
@@ -72,8 +76,17 @@ impl NodeKeys {
         let channel = SecretKey::from_seed(&open_secret(dir, CHANNEL_KEY)?);
         let token = SecretKey::from_seed(&open_secret(dir, TOKEN_KEY)?);
         let admin = SecretText::new(URL_SAFE_NO_PAD.encode(open_secret(dir, ADMIN_TOKEN)?));
-        Ok(Self { channel, token, admin })
+        let pseudonyms = PseudonymKey::from_bytes(open_secret(dir, PSEUDONYM_KEY)?);
+        Ok(Self { channel, token, admin, pseudonyms })
     }
+}
+
+/// What makes the pseudonyms of a data directory's accounts; made when it is not there.
+///
+/// # Errors
+/// [`KeyFileError`].
+pub fn pseudonym_key(data_dir: &Path) -> Result<PseudonymKey, KeyFileError> {
+    Ok(NodeKeys::open(&data_dir.join("keys"))?.pseudonyms)
 }
 
 /// 32 bytes from the system's random source.
@@ -153,8 +166,8 @@ mod tests {
         assert_eq!(fs::metadata(&keys).expect("dir").permissions().mode() & 0o777, 0o700);
         let mut names: Vec<_> = fs::read_dir(&keys).expect("list").map(|e| e.expect("entry").file_name()).collect();
         names.sort();
-        assert_eq!(names, [ADMIN_TOKEN, CHANNEL_KEY, TOKEN_KEY], "nothing temporary is left");
-        for name in [ADMIN_TOKEN, CHANNEL_KEY, TOKEN_KEY] {
+        assert_eq!(names, [ADMIN_TOKEN, CHANNEL_KEY, PSEUDONYM_KEY, TOKEN_KEY], "nothing temporary is left");
+        for name in [ADMIN_TOKEN, CHANNEL_KEY, PSEUDONYM_KEY, TOKEN_KEY] {
             assert_eq!(fs::metadata(keys.join(name)).expect("file").permissions().mode() & 0o777, 0o600);
         }
         // The file holds exactly what a client must send.

@@ -5,7 +5,8 @@
 //!
 //! * *rules*, pure: `audience` (who could read a blob, and who could then), `registration` (is this
 //!   release what it says), `heads` (what the channel key signs next);
-//! * `record`: SQL and nothing else, with `schema/` and the change `log`;
+//! * `record`: SQL statements and nothing else, with `schema/` and the change `log`, over `sql`, which
+//!   knows the two engines and no table; `follow` tells the sink what is in the log;
 //! * *operations*: `products`, `releases`, `channels`, `rotations`, `blobs`, `upload`: one
 //!   transaction each, around the rules;
 //! * `api`: HTTP, one file per resource.
@@ -13,6 +14,7 @@
 //! It must not sit on the data path, hold a publisher's key, or keep anything in memory that a
 //! restart would lose.
 
+mod accounts;
 mod answers;
 mod api;
 mod audience;
@@ -20,6 +22,7 @@ mod blobs;
 mod channels;
 mod control;
 mod error;
+mod follow;
 mod heads;
 mod keys;
 mod log;
@@ -30,6 +33,7 @@ mod releases;
 mod rotations;
 mod schema;
 mod secret;
+mod sql;
 mod token;
 mod upload;
 
@@ -37,7 +41,8 @@ pub use answers::{ChannelStanding, ChannelsStanding, ReleaseChange};
 pub use api::Credentials;
 pub use control::{Control, ControlError, ControlOptions, RenewReport};
 pub use error::CallError;
-pub use keys::KeyFileError;
+pub use keys::{KeyFileError, pseudonym_key};
 pub use record::RecordError;
 pub use secret::SecretText;
+pub use sql::{AddressError, Database, SqlError};
 pub use token::{TOKEN_AUDIENCE, TOKEN_ISSUER, TokenError};

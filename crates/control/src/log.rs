@@ -1,12 +1,22 @@
 //! The change log: every change that edges are told, numbered without gaps.
 //!
 //! A number is taken inside the transaction that writes its entry, from a row that the transaction
-//! keeps locked. So a number that was seen has all smaller ones before it, whatever was rolled back.
+//! keeps locked since its first statement. So a number that was seen has all smaller ones before
+//! it, whatever was rolled back and however many processes write:
+//!
+//! * whoever rolls back gives the number back with the row, so none is skipped;
+//! * the next one gets the lock when the transaction before is over, and PostgreSQL makes a commit
+//!   visible to others before it lets go of the locks. READ COMMITTED then reads the row as it was
+//!   committed, where stricter levels would give up and begin again. So numbers become visible in
+//!   their order, and whoever sees one sees all before it: a reader may ask "after N" and miss
+//!   nothing. A sequence or a serial column promises neither;
+//! * the lock is taken by name and not with the first number, because changes rely on more than
+//!   their number: see `record`.
 
 use crate::record::{RecordError, from_sql, next_number, to_sql};
+use crate::sql::{Connection, values};
 use penstock_core::catalog::CatalogChange;
 use penstock_core::time::UnixSeconds;
-use rusqlite::Connection;
 
 /// A change with its body as the log keeps it. A large release's takes long to write, so it can be
 /// made before the transaction begins.
@@ -28,26 +38,40 @@ impl Entry {
     }
 }
 
+/// Keeps all other writers waiting until the transaction ends, and returns the newest number.
+pub(crate) fn lock(connection: &Connection) -> Result<u64, RecordError> {
+    let sql = format!("SELECT last FROM counters WHERE name = $1{}", connection.for_update());
+    from_sql(connection.query_value(&sql, values!["change_log"])?)
+}
+
 /// Appends an entry and returns its number.
 pub(crate) fn append(connection: &Connection, entry: &Entry, now: UnixSeconds) -> Result<u64, RecordError> {
     let sequence = next_number(connection, "change_log")?;
-    let mut statement =
-        connection.prepare_cached("INSERT INTO change_log (sequence, at, kind, body) VALUES ($1, $2, $3, $4)")?;
-    statement.execute((sequence, to_sql(now.0)?, kind(&entry.change), &entry.body))?;
+    connection.execute(
+        "INSERT INTO change_log (sequence, at, kind, body) VALUES ($1, $2, $3, $4)",
+        values![sequence, to_sql(now.0)?, kind(&entry.change), entry.body.as_str()],
+    )?;
     from_sql(sequence)
 }
 
 /// The newest number; 0 when nothing ever changed.
 pub(crate) fn newest(connection: &Connection) -> Result<u64, RecordError> {
-    let last = connection.query_row("SELECT last FROM counters WHERE name = $1", ["change_log"], |row| row.get(0))?;
-    from_sql(last)
+    from_sql(connection.query_value("SELECT last FROM counters WHERE name = $1", values!["change_log"])?)
 }
 
-/// Whether anything but offers changed after a number: who may read what may be different then.
+/// One change, if the log has it.
+pub(crate) fn change(connection: &Connection, sequence: u64) -> Result<Option<CatalogChange>, RecordError> {
+    let sql = "SELECT body FROM change_log WHERE sequence = $1";
+    let body: Option<String> =
+        connection.query_optional(sql, values![to_sql(sequence)?], |row| Ok::<_, RecordError>(row.get(0)?))?;
+    body.map(|body| serde_json::from_str(&body).map_err(|_| RecordError::Damaged { what: "change" })).transpose()
+}
+
+/// Whether anything changed after a number that decides whom blobs are published for: anything but
+/// offers and accounts.
 pub(crate) fn changed_since(connection: &Connection, sequence: u64) -> Result<bool, RecordError> {
-    let mut statement = connection
-        .prepare_cached("SELECT EXISTS (SELECT 1 FROM change_log WHERE sequence > $1 AND kind <> 'offer')")?;
-    Ok(statement.query_row([to_sql(sequence)?], |row| row.get(0))?)
+    let sql = "SELECT EXISTS (SELECT 1 FROM change_log WHERE sequence > $1 AND kind NOT IN ('offer', 'account'))";
+    Ok(connection.query_value(sql, values![to_sql(sequence)?])?)
 }
 
 const fn kind(change: &CatalogChange) -> &'static str {
@@ -57,5 +81,6 @@ const fn kind(change: &CatalogChange) -> &'static str {
         CatalogChange::Offer(_) => "offer",
         CatalogChange::LooseBlob { .. } => "loose_blob",
         CatalogChange::LooseBlobGone { .. } => "loose_blob_gone",
+        CatalogChange::Account { .. } => "account",
     }
 }

@@ -3,6 +3,7 @@
 use crate::control::Node;
 use crate::error::CallError;
 use crate::record::products::{self, ProductRow};
+use crate::sql::Connection;
 use penstock_core::api::{PutProduct, SigningAnswer};
 use penstock_core::catalog::{CatalogChange, Product};
 use penstock_core::id::ProductId;
@@ -10,7 +11,6 @@ use penstock_core::keys::TrustSet;
 use penstock_core::limits::{NAME_BYTES_MAX, TITLE_BYTES_MAX};
 use penstock_core::statement::Delegation;
 use penstock_core::trust::{TrustError, follow_rotations, verify_delegation};
-use rusqlite::Connection;
 
 /// Whether a call made something or found it made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,6 +12,7 @@ use crate::record::products::ProductRow;
 use crate::record::releases::{BlobUseRow, ReleaseRow};
 use crate::record::{Batch, RecordError, blobs, products, releases};
 use crate::registration::{check_manifest, check_members, check_publisher};
+use crate::sql::Connection;
 use bytes::Bytes;
 use penstock_core::api::RegisterRelease;
 use penstock_core::blob::BlobId;
@@ -21,7 +22,6 @@ use penstock_core::id::{AccessGroup, Platform, ProductId, Version};
 use penstock_core::keys::TrustSet;
 use penstock_core::limits::ENVELOPE_BYTES_MAX;
 use penstock_core::manifest::Root;
-use rusqlite::Connection;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// After so many looks at a busy record the last check holds the writer's lock, so that it ends.
@@ -122,7 +122,7 @@ pub(crate) fn set_state(
             release.state = state;
             releases::set_state(batch.connection(), id, state)?;
             let members = releases::members(batch.connection(), id)?;
-            batch.tell(CatalogChange::Release { release: release.clone(), members })?;
+            batch.tell(CatalogChange::Release { release: release.clone(), members, channels: BTreeSet::new() })?;
         }
         let offered_by = channels::offering(batch.connection(), &release)?;
         Ok(ReleaseChange { release, offered_by })
@@ -193,7 +193,7 @@ fn check(node: &Node, product: &ProductId, request: &RegisterRelease, manifest: 
     check_stored(node, verified.root(), &members)?;
     let told = || {
         let release = describe(verified.root(), request.manifest, manifest.len() as u64, node);
-        log::Entry::new(CatalogChange::Release { release, members: members.clone() })
+        log::Entry::new(CatalogChange::Release { release, members: members.clone(), channels: BTreeSet::new() })
     };
     let new = if is_known { None } else { Some(told()?) };
     Ok(Checked { trust, members, new, seen })
@@ -331,7 +331,7 @@ fn describe(root: &Root, manifest: BlobId, manifest_bytes: u64, node: &Node) -> 
 }
 
 fn insert(batch: &mut Batch<'_>, new: log::Entry) -> Result<Release, CallError> {
-    let CatalogChange::Release { release, members } = new.change() else { unreachable!("made of a release") };
+    let CatalogChange::Release { release, members, .. } = new.change() else { unreachable!("made of a release") };
     releases::insert(batch.connection(), release, members).map_err(|error| match error {
         RecordError::NoBlob(blob) => CallError::NoBlob(blob),
         other => other.into(),

@@ -3,10 +3,12 @@
 //! Control owns the truth and tells changes; an edge applies them to its own copy through
 //! [`CatalogSink`]. Nothing here stores anything.
 
+use crate::account::{AccountFacts, AccountKey};
 use crate::blob::BlobId;
 use crate::id::{AccessGroup, ChannelName, ComponentName, Platform, ProductId, Version};
 use crate::time::UnixSeconds;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// How a product's content is given out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -119,6 +121,9 @@ pub enum CatalogChange {
         release: Release,
         /// Its manifest, parts and packs.
         members: Vec<BlobMember>,
+        /// Channels that it was ever offered on, as far as that is known already; offers tell of more.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        channels: BTreeSet<ChannelName>,
     },
     /// A channel offers something new.
     Offer(Offer),
@@ -134,6 +139,14 @@ pub enum CatalogChange {
         /// The blob.
         blob: BlobId,
     },
+    /// An account is new or changed, or gone.
+    Account {
+        /// Its pseudonym.
+        account: AccountKey,
+        /// What is true of it from now on; `None` when there is none any more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        facts: Option<AccountFacts>,
+    },
 }
 
 /// Somebody who keeps a copy of the catalogue up to date: the edge, or a test.
@@ -141,6 +154,6 @@ pub enum CatalogChange {
 /// `apply` returns once the change is visible to every later request; changes come in order and may
 /// repeat.
 pub trait CatalogSink: Send + Sync {
-    /// Takes one change.
-    fn apply(&self, change: CatalogChange);
+    /// Takes one change and its number in control's log; a part of a replayed state has the number that the state is of.
+    fn apply(&self, sequence: u64, change: CatalogChange);
 }

@@ -3,12 +3,17 @@
 //! Field names are a contract, as in [`crate::api`], which holds those that publishers and clients
 //! exchange with a node.
 
+use crate::account::{AccountId, Standing, Terms};
 use crate::blob::BlobId;
 use crate::catalog::{BlobMember, Release};
 use crate::id::{ChannelName, Platform, ProductId, Version};
 use crate::keys::PublicKey;
+use crate::place::Region;
+use crate::segment::Attributes;
 use crate::time::UnixSeconds;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// `GET /admin/v1/products/{p}/releases/{v}?platform=&members=`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,12 +115,203 @@ pub struct StatusAnswer {
     pub releases: u64,
     /// Channel heads in force.
     pub channels: u64,
+    /// Accounts.
+    pub accounts: u64,
     /// Blobs recorded.
     pub blobs: u64,
     /// Their lengths together.
     pub blob_bytes: u64,
     /// Releases that cannot be served whole; at most [`crate::limits::PAGE_ROWS_MAX`].
     pub incomplete: Vec<IncompleteRelease>,
+}
+
+/// Who is behind an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AccountKind {
+    /// One person.
+    #[default]
+    Individual,
+    /// A company that buys for its people.
+    Business,
+    /// Somebody who sells on.
+    Reseller,
+}
+
+/// `PUT /admin/v1/accounts/{id}`: makes an account or changes it; what is left out of a change stays.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PutAccount {
+    /// Who is behind it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<AccountKind>,
+    /// Whether it is served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<Standing>,
+    /// Agreements that it accepted, such as `eula@3`; these replace those before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agreements: Option<BTreeSet<String>>,
+    /// Its registered devices, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub devices: Option<BTreeSet<String>>,
+    /// What segments are made from, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<Attributes>,
+    /// Whether every token that was issued before now is worth nothing from now on.
+    #[serde(default)]
+    pub end_tokens: bool,
+}
+
+/// An account as control knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// Its name.
+    pub id: AccountId,
+    /// Who is behind it.
+    pub kind: AccountKind,
+    /// Whether it is served.
+    pub standing: Standing,
+    /// Tokens issued before this moment are worth nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_from: Option<UnixSeconds>,
+    /// Agreements that it accepted.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub agreements: BTreeSet<String>,
+    /// Its registered devices.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub devices: BTreeSet<String>,
+    /// What segments are made from.
+    #[serde(default, skip_serializing_if = "Attributes::is_empty")]
+    pub attributes: Attributes,
+    /// When it was made.
+    pub created: UnixSeconds,
+}
+
+/// `GET /admin/v1/accounts/{id}`: an account and all its entitlements.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountDetail {
+    /// The account, its fields beside `entitlements`.
+    #[serde(flatten)]
+    pub account: Account,
+    /// What it got, revoked ones included.
+    pub entitlements: Vec<Entitlement>,
+}
+
+/// `GET /admin/v1/accounts?after=&limit=`: a page, by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountsAnswer {
+    /// At most [`crate::limits::PAGE_ROWS_MAX`].
+    pub accounts: Vec<Account>,
+    /// `after` of the next page; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<AccountId>,
+}
+
+/// `POST /admin/v1/entitlements`: gives a product to an account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PostEntitlement {
+    /// To whom.
+    pub account: AccountId,
+    /// What, and on which terms.
+    pub terms: Terms,
+    /// From when on; from now on when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts: Option<UnixSeconds>,
+    /// Until when; for good when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends: Option<UnixSeconds>,
+}
+
+/// An entitlement as control knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entitlement {
+    /// Its number.
+    pub id: u64,
+    /// Whose it is.
+    pub account: AccountId,
+    /// What, and on which terms.
+    pub terms: Arc<Terms>,
+    /// From when on.
+    pub starts: UnixSeconds,
+    /// Until when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends: Option<UnixSeconds>,
+    /// When it was given.
+    pub granted: UnixSeconds,
+    /// When it was taken back, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<UnixSeconds>,
+}
+
+/// `POST /admin/v1/explain`: why somebody may or may not read something. Exactly one of `blob` and `product` is named.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExplainQuestion {
+    /// A blob.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blob: Option<BlobId>,
+    /// A product.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub product: Option<ProductId>,
+    /// The channel of the product.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<ChannelName>,
+    /// The platform.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
+    /// The token that the caller sends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// An account, as if it had sent a token for all it holds. Not beside `token`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// Where the caller is; without it, nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<Region>,
+}
+
+impl std::fmt::Debug for ExplainQuestion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ExplainQuestion")
+            .field("blob", &self.blob)
+            .field("product", &self.product)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Answer to [`ExplainQuestion`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExplainAnswer {
+    /// What was asked.
+    pub subject: String,
+    /// Whether it may be read.
+    pub allowed: bool,
+    /// The refusal's stable code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// The HTTP status that the caller gets.
+    pub status: u16,
+    /// The walk, in order.
+    pub steps: Vec<ExplainStep>,
+}
+
+/// One step of the walk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExplainStep {
+    /// Its stable name.
+    pub step: String,
+    /// On what grounds.
+    pub finding: String,
+    /// What it refuses, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+}
+
+/// Somebody who can explain decisions: the edge of the same node.
+pub trait Explainer: Send + Sync {
+    /// Walks a decision.
+    fn explain(&self, question: &ExplainQuestion) -> ExplainAnswer;
 }
 
 /// One public key of `GET /admin/v1/jwks` (RFC 7517, RFC 8037).

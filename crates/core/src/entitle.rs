@@ -1,18 +1,33 @@
 //! May this caller read this? The decision, pure, and the proof that it was made.
 //!
-//! A [`Grant`] has private fields and is made here only; the shelf of an edge opens a blob for a
-//! `&Grant` and for nothing else. So far the only question is whether content is open; tokens and
-//! entitlements answer more through the same function.
+//! A [`Grant`] has private fields and is made here only; the shelf of an edge opens a blob for a `&Grant` and for
+//! nothing else. The order is fixed: token, account, embargo, access class, holding (what, where, when), agreement,
+//! device, release. Every refusal has one stable code, and a [`Witness`] may look on, which is how `explain` tells the
+//! whole walk without a second implementation. It must not know how a token was verified or where facts come from.
+//!
+//! What an account may not know of looks unknown: a closed product is told apart from none only by those who hold it.
 
+mod refusal;
+mod walk;
+
+pub use refusal::{Refusal, TokenFault};
+pub use walk::{Silent, Step, Walk, Walked, Witness};
+
+use crate::account::{AccountFacts, AccountKey, Asking, DeviceKey, Gap, Standing, Wanted};
 use crate::blob::BlobId;
-use crate::catalog::{AccessClass, ReleaseState};
+use crate::catalog::{AccessClass, Product, ReleaseState};
+use crate::id::{AccessGroup, ChannelName, ComponentName, Platform, ProductId};
+use crate::place::{Embargo, Place, Ruling};
+use crate::time::UnixSeconds;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Whether shared caches may keep an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Visibility {
-    /// Open content: `Cache-Control: public`.
+    /// Open content that may be sent anywhere: `Cache-Control: public`.
     Public,
-    /// Content that depends on the caller: `private`.
+    /// Content that depends on the caller or on where it is: `private`.
     Private,
 }
 
@@ -50,45 +65,64 @@ impl ProductGrant {
     }
 }
 
-/// What an edge knows about one use of a blob.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BlobUse {
-    /// The class of the product it belongs to.
-    pub access: AccessClass,
-    /// The state of the release it belongs to.
+/// One use of a blob: a release that it is part of, and as what.
+#[derive(Debug, Clone, Copy)]
+pub struct BlobUse<'a> {
+    /// The product; `None` while an edge was told of the release and not yet of its product.
+    pub product: Option<&'a Product>,
+    /// What the release runs on.
+    pub platform: &'a Platform,
+    /// The component whose content it carries.
+    pub component: &'a ComponentName,
+    /// Who may read it.
+    pub group: &'a AccessGroup,
+    /// Channels that the release was ever offered on.
+    pub channels: &'a BTreeSet<ChannelName>,
+    /// When the release was registered.
+    pub registered: UnixSeconds,
+    /// Whether it may still be fetched.
     pub state: ReleaseState,
 }
 
-/// What an edge knows about a blob: every use, and whether it was added as open.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct BlobFacts {
-    /// Added with `blob add --open`.
-    pub loose_open: bool,
-    /// Releases it is part of.
-    pub uses: Vec<BlobUse>,
+/// A verified token and what is known of its account. Whoever makes one has verified the token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Passport {
+    /// The account.
+    pub account: AccountKey,
+    /// When the token was issued, if it says so.
+    pub issued: Option<UnixSeconds>,
+    /// From when on it is worth nothing.
+    pub expires: UnixSeconds,
+    /// The only products that it is for; `None` for all that the account holds.
+    pub products: Option<Box<[ProductId]>>,
+    /// The only components beside the base, likewise.
+    pub components: Option<Box<[ComponentName]>>,
+    /// The device that it names.
+    pub device: Option<DeviceKey>,
+    /// What is known of the account; `None` when it is not known here.
+    pub facts: Option<Arc<AccountFacts>>,
 }
 
-/// Why a request is refused. Codes are stable; `reply` maps each to a status, once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Refusal {
-    /// No such thing here, or it must look so.
-    Unknown,
-    /// The release was withdrawn.
-    Withdrawn,
-    /// Content that needs a token, and none came.
-    TokenRequired,
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+pub enum Caller<'a> {
+    /// Somebody without a token.
+    Nobody,
+    /// Somebody with a token that is worth nothing, and why.
+    Faulty(TokenFault),
+    /// Somebody known.
+    Known(&'a Passport),
 }
 
-impl Refusal {
-    /// The stable code for problem documents, logs and `explain`.
-    #[must_use]
-    pub const fn code(self) -> &'static str {
-        match self {
-            Self::Unknown => "unknown",
-            Self::Withdrawn => "withdrawn",
-            Self::TokenRequired => "token_required",
-        }
-    }
+/// The circumstances of a decision.
+#[derive(Debug, Clone, Copy)]
+pub struct Scene<'a> {
+    /// The moment.
+    pub now: UnixSeconds,
+    /// Where the caller is, as far as known.
+    pub place: Option<&'a Place>,
+    /// The embargo policy.
+    pub embargo: &'a Embargo,
 }
 
 /// The answer to a question of access.
@@ -100,77 +134,226 @@ pub enum Verdict<G> {
     Refuse(Refusal),
 }
 
-/// May this caller read this blob? `None` facts mean that the catalogue does not know it.
-#[must_use]
-pub fn decide_blob(blob: BlobId, facts: Option<&BlobFacts>) -> Verdict<Grant> {
-    let Some(facts) = facts else { return Verdict::Refuse(Refusal::Unknown) };
-    if facts.loose_open {
+/// May this caller read this blob? One use that allows it is enough; of several refusals the one counts that helps the
+/// caller most.
+pub fn decide_blob<'a>(
+    blob: BlobId,
+    is_loose_open: bool,
+    uses: impl IntoIterator<Item = BlobUse<'a>>,
+    caller: Caller<'_>,
+    scene: &Scene<'_>,
+    witness: &mut impl Witness,
+) -> Verdict<Grant> {
+    if is_loose_open {
+        witness.saw(Step::Loose, || "the blob was added as open".to_owned(), None);
         return Verdict::Allow(Grant { blob, visibility: Visibility::Public });
     }
     let mut refusal = Refusal::Unknown;
-    for one in &facts.uses {
-        match decide_use(*one) {
-            None => return Verdict::Allow(Grant { blob, visibility: Visibility::Public }),
-            Some(found) => refusal = stronger(refusal, found),
+    for one in uses {
+        let Some(product) = one.product else { continue };
+        let wanted = Wanted {
+            product: &product.id,
+            platform: one.platform,
+            component: Some(one.component),
+            group: Some(one.group),
+            channels: Some(one.channels),
+            registered: Some(one.registered),
+            state: one.state,
+        };
+        match decide(product, &wanted, caller, scene, witness) {
+            Ok(visibility) => return Verdict::Allow(Grant { blob, visibility }),
+            Err(found) => refusal = refusal.max(found),
         }
     }
     Verdict::Refuse(refusal)
 }
 
-/// May this caller learn about a product? `None` means that the catalogue does not know it.
-#[must_use]
-pub const fn decide_product(access: Option<AccessClass>) -> Verdict<ProductGrant> {
-    match access {
-        Some(AccessClass::Open) => Verdict::Allow(ProductGrant { visibility: Visibility::Public }),
-        Some(AccessClass::Registered | AccessClass::Licensed) => Verdict::Refuse(Refusal::TokenRequired),
-        Some(AccessClass::Closed) | None => Verdict::Refuse(Refusal::Unknown),
+/// May this caller learn about a product: what a channel of it offers, or a release? `None` when there is no such product
+/// here.
+pub fn decide_product(
+    product: Option<(&Product, Wanted<'_>)>,
+    caller: Caller<'_>,
+    scene: &Scene<'_>,
+    witness: &mut impl Witness,
+) -> Verdict<ProductGrant> {
+    let Some((product, wanted)) = product else { return Verdict::Refuse(Refusal::Unknown) };
+    match decide(product, &wanted, caller, scene, witness) {
+        Ok(visibility) => Verdict::Allow(ProductGrant { visibility }),
+        Err(refusal) => Verdict::Refuse(refusal),
     }
 }
 
-const fn decide_use(one: BlobUse) -> Option<Refusal> {
-    match (one.access, one.state) {
-        (AccessClass::Closed, _) => Some(Refusal::Unknown),
-        (AccessClass::Registered | AccessClass::Licensed, _) => Some(Refusal::TokenRequired),
-        (AccessClass::Open, ReleaseState::Withdrawn) => Some(Refusal::Withdrawn),
-        (AccessClass::Open, ReleaseState::Live) => None,
+/// One product, one question. The walk of DESIGN's decision order.
+fn decide(
+    product: &Product,
+    wanted: &Wanted<'_>,
+    caller: Caller<'_>,
+    scene: &Scene<'_>,
+    witness: &mut impl Witness,
+) -> Result<Visibility, Refusal> {
+    let walked = walk(product, wanted, caller, scene, witness);
+    if product.access != AccessClass::Closed || walked.is_ok() {
+        return walked;
     }
+    // To those who do not hold it, a closed product looks like none, whatever else would stand in their way.
+    let is_named = match caller {
+        Caller::Known(passport) => passport.facts.as_ref().is_some_and(|facts| {
+            let names_it = |holding: &crate::account::Holding| holding.terms.product == product.id;
+            is_current(passport, scene.now) && facts.standing == Standing::Active && facts.holdings.iter().any(names_it)
+        }),
+        Caller::Nobody | Caller::Faulty(_) => false,
+    };
+    if is_named {
+        return walked;
+    }
+    witness.saw(
+        Step::Closed,
+        || "a closed product looks unknown to whoever does not hold it".to_owned(),
+        Some(Refusal::Unknown),
+    );
+    Err(Refusal::Unknown)
 }
 
-/// Of two refusals the more useful to the caller: what a token could mend, then what is gone.
-const fn stronger(a: Refusal, b: Refusal) -> Refusal {
-    match (a, b) {
-        (Refusal::TokenRequired, _) | (_, Refusal::TokenRequired) => Refusal::TokenRequired,
-        (Refusal::Withdrawn, _) | (_, Refusal::Withdrawn) => Refusal::Withdrawn,
-        (Refusal::Unknown, Refusal::Unknown) => Refusal::Unknown,
+fn walk(
+    product: &Product,
+    wanted: &Wanted<'_>,
+    caller: Caller<'_>,
+    scene: &Scene<'_>,
+    witness: &mut impl Witness,
+) -> Result<Visibility, Refusal> {
+    let needs_token = product.access != AccessClass::Open;
+    let mut known = None;
+    if needs_token {
+        let passport = check_token(caller, scene.now, witness)?;
+        let facts = check_account(passport, witness)?;
+        known = Some((passport, facts));
     }
+    check_embargo(product, scene, witness)?;
+    let access = product.access;
+    if let Some((passport, facts)) = known {
+        check_narrowing(passport, wanted, witness)?;
+        witness.saw(Step::Access, || format!("{} is {access:?}", product.id), None);
+        if access != AccessClass::Registered {
+            check_holdings(facts, passport, wanted, scene, witness)?;
+        }
+    } else {
+        witness.saw(Step::Access, || format!("{} is {access:?}", product.id), None);
+    }
+    let withdrawn = (wanted.state == ReleaseState::Withdrawn).then_some(Refusal::Withdrawn);
+    witness.saw(Step::Release, || format!("the release is {:?}", wanted.state), withdrawn);
+    if let Some(refusal) = withdrawn {
+        return Err(refusal);
+    }
+    let is_public = !needs_token && scene.embargo.allows_everywhere(&product.export_class);
+    Ok(if is_public { Visibility::Public } else { Visibility::Private })
+}
+
+const fn is_current(passport: &Passport, now: UnixSeconds) -> bool {
+    now.0 < passport.expires.0
+}
+
+fn check_token<'a>(caller: Caller<'a>, now: UnixSeconds, witness: &mut impl Witness) -> Result<&'a Passport, Refusal> {
+    let (found, words) = match caller {
+        Caller::Nobody => (Err(Refusal::TokenRequired), "no token came"),
+        Caller::Faulty(fault) => (Err(Refusal::Token(fault)), fault.words()),
+        Caller::Known(passport) if !is_current(passport, now) => {
+            (Err(Refusal::Token(TokenFault::Expired)), TokenFault::Expired.words())
+        }
+        Caller::Known(passport) if is_called_back(passport) => {
+            (Err(Refusal::TokenRevoked), "its account called it back")
+        }
+        Caller::Known(passport) => (Ok(passport), "the token is good"),
+    };
+    witness.saw(Step::Token, || words.to_owned(), found.as_ref().err().copied());
+    found
+}
+
+/// Whether the account ended all tokens of the time when this one was issued. One that does not say when it was issued
+/// may be as old as any.
+fn is_called_back(passport: &Passport) -> bool {
+    let from = passport.facts.as_ref().and_then(|facts| facts.tokens_from);
+    from.is_some_and(|from| passport.issued.is_none_or(|issued| issued < from))
+}
+
+fn check_account<'a>(passport: &'a Passport, witness: &mut impl Witness) -> Result<&'a AccountFacts, Refusal> {
+    let found = match &passport.facts {
+        None => Err(Refusal::AccountUnknown),
+        Some(facts) => match facts.standing {
+            Standing::Active => Ok(&**facts),
+            Standing::Suspended => Err(Refusal::AccountSuspended),
+            Standing::OnHold => Err(Refusal::AccountOnHold),
+            Standing::Denied => Err(Refusal::AccountDenied),
+        },
+    };
+    let standing =
+        || passport.facts.as_ref().map_or("not known here".to_owned(), |facts| format!("{:?}", facts.standing));
+    witness.saw(
+        Step::Account,
+        || format!("account {} is {}", passport.account, standing()),
+        found.as_ref().err().copied(),
+    );
+    found
+}
+
+fn check_embargo(product: &Product, scene: &Scene<'_>, witness: &mut impl Witness) -> Result<(), Refusal> {
+    let ruling = scene.embargo.ruling(&product.export_class, scene.place);
+    let refusal = match ruling {
+        Ruling::Allow => None,
+        Ruling::Hold => Some(Refusal::EmbargoHold),
+        Ruling::Deny => Some(Refusal::Embargo),
+    };
+    let place = || scene.place.map_or("a place that nobody knows".to_owned(), |place| place.0.to_string());
+    let words = || {
+        format!("export class {:?} to {}: {ruling:?}, policy {}", product.export_class, place(), scene.embargo.version)
+    };
+    witness.saw(Step::Embargo, words, refusal);
+    refusal.map_or(Ok(()), Err)
+}
+
+fn check_narrowing(passport: &Passport, wanted: &Wanted<'_>, witness: &mut impl Witness) -> Result<(), Refusal> {
+    let lacks_product = passport.products.as_ref().is_some_and(|only| !only.contains(wanted.product));
+    let lacks_component = match (&passport.components, wanted.component) {
+        (Some(only), Some(component)) => *component != ComponentName::base() && !only.contains(component),
+        _ => false,
+    };
+    let refusal = (lacks_product || lacks_component).then_some(Refusal::TokenTooNarrow);
+    if passport.products.is_some() || passport.components.is_some() {
+        let words = if refusal.is_some() { "the token is not for this" } else { "the token is for this, too" };
+        witness.saw(Step::Narrowing, || words.to_owned(), refusal);
+    }
+    refusal.map_or(Ok(()), Err)
+}
+
+fn check_holdings(
+    facts: &AccountFacts,
+    passport: &Passport,
+    wanted: &Wanted<'_>,
+    scene: &Scene<'_>,
+    witness: &mut impl Witness,
+) -> Result<(), Refusal> {
+    let asking = Asking { now: scene.now, place: scene.place, device: passport.device };
+    let mut nearest = Gap::Product;
+    for holding in &facts.holdings {
+        match facts.covers(holding, wanted, &asking) {
+            Ok(()) => {
+                witness.saw(Step::Holding, || format!("a holding of {} covers it", wanted.product), None);
+                return Ok(());
+            }
+            Err(gap) => {
+                if gap > Gap::Product {
+                    let words = || format!("a holding of {} does not cover it: {}", wanted.product, gap.words());
+                    witness.saw(Step::Holding, words, Some(Refusal::of_gap(gap)));
+                }
+                nearest = nearest.max(gap);
+            }
+        }
+    }
+    let refusal = Refusal::of_gap(nearest);
+    if nearest == Gap::Product {
+        witness.saw(Step::Holding, || format!("the account holds nothing of {}", wanted.product), Some(refusal));
+    }
+    Err(refusal)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use AccessClass::{Closed, Licensed, Open, Registered};
-    use ReleaseState::{Live, Withdrawn};
-
-    fn verdict(uses: &[(AccessClass, ReleaseState)]) -> Verdict<Grant> {
-        let uses = uses.iter().map(|&(access, state)| BlobUse { access, state }).collect();
-        decide_blob(BlobId::of(b"x"), Some(&BlobFacts { loose_open: false, uses }))
-    }
-
-    #[test]
-    fn the_whole_table() {
-        let allowed = |uses: &[_]| matches!(verdict(uses), Verdict::Allow(_));
-        assert!(allowed(&[(Open, Live)]));
-        assert!(allowed(&[(Closed, Live), (Open, Live)]), "one open use is enough");
-        assert!(allowed(&[(Open, Withdrawn), (Open, Live)]), "a chunk shared with a live release stays");
-        assert_eq!(verdict(&[(Open, Withdrawn)]), Verdict::Refuse(Refusal::Withdrawn));
-        assert_eq!(verdict(&[(Licensed, Live)]), Verdict::Refuse(Refusal::TokenRequired));
-        assert_eq!(verdict(&[(Registered, Live), (Open, Withdrawn)]), Verdict::Refuse(Refusal::TokenRequired));
-        assert_eq!(verdict(&[(Closed, Live)]), Verdict::Refuse(Refusal::Unknown), "closed looks unknown");
-        assert_eq!(verdict(&[]), Verdict::Refuse(Refusal::Unknown));
-        assert_eq!(decide_blob(BlobId::of(b"x"), None), Verdict::Refuse(Refusal::Unknown));
-        let loose = BlobFacts { loose_open: true, uses: Vec::new() };
-        assert!(matches!(decide_blob(BlobId::of(b"x"), Some(&loose)), Verdict::Allow(_)));
-        assert_eq!(decide_product(Some(Closed)), decide_product(None), "closed looks unknown");
-        assert!(matches!(decide_product(Some(Open)), Verdict::Allow(_)));
-    }
-}
+mod tests;

@@ -4,6 +4,7 @@
 //! them, what a signature proves, what a client should do next. It must not read a file, a clock,
 //! a socket or a random source; time and randomness are arguments. `clippy.toml` here enforces it.
 
+pub mod account;
 pub mod api;
 pub mod blob;
 pub mod catalog;
@@ -16,12 +17,14 @@ pub mod keys;
 pub mod limits;
 pub mod manifest;
 pub mod path;
+pub mod place;
 pub mod range;
 pub mod reply;
 pub mod request;
 pub mod rollout;
 pub mod segment;
 pub mod sign;
+pub mod snapshot;
 pub mod statement;
 pub mod time;
 pub mod token;

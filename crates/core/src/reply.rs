@@ -2,7 +2,7 @@
 //!
 //! RFC 9457. Codes are stable: scripts match on them. Statuses are assigned in one exhaustive match.
 
-use crate::entitle::Refusal;
+use crate::entitle::{Refusal, TokenFault};
 
 /// Everything that a data or admin listener can answer instead of content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,11 +47,8 @@ pub enum Problem {
     Internal,
 }
 
-/// Every problem, for the documentation and its test.
-pub const ALL: [Problem; 21] = [
-    Problem::Refused(Refusal::Unknown),
-    Problem::Refused(Refusal::Withdrawn),
-    Problem::Refused(Refusal::TokenRequired),
+/// Problems that are no refusal, for the documentation and its test. [`all`] gives the others, too.
+pub const PLAIN: [Problem; 18] = [
     Problem::BadRequest,
     Problem::MethodNotAllowed,
     Problem::PreconditionFailed,
@@ -71,6 +68,12 @@ pub const ALL: [Problem; 21] = [
     Problem::DiskFull,
     Problem::Internal,
 ];
+
+/// Every problem.
+pub fn all() -> impl Iterator<Item = Problem> {
+    let refusals = Refusal::PLAIN.into_iter().chain(TokenFault::ALL.map(Refusal::Token));
+    refusals.map(Problem::Refused).chain(PLAIN)
+}
 
 impl Problem {
     /// The stable `code` member.
@@ -102,9 +105,9 @@ impl Problem {
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
-            Self::Refused(Refusal::Unknown) | Self::NotFound => 404,
-            Self::Refused(Refusal::Withdrawn) => 410,
-            Self::Refused(Refusal::TokenRequired) | Self::AdminCredentials => 401,
+            Self::Refused(refusal) => refusal_status(refusal),
+            Self::NotFound => 404,
+            Self::AdminCredentials => 401,
             Self::SignatureRefused => 403,
             Self::BadRequest | Self::TokenOverPlainHttp => 400,
             Self::MethodNotAllowed => 405,
@@ -125,9 +128,7 @@ impl Problem {
     #[must_use]
     pub const fn title(self) -> &'static str {
         match self {
-            Self::Refused(Refusal::Unknown) => "there is nothing here under this name",
-            Self::Refused(Refusal::Withdrawn) => "this release was withdrawn",
-            Self::Refused(Refusal::TokenRequired) => "this content needs a token",
+            Self::Refused(refusal) => refusal.words(),
             Self::BadRequest => "the request is malformed",
             Self::MethodNotAllowed => "this path does not take this method",
             Self::PreconditionFailed => "the blob is not the one that If-Match names",
@@ -160,6 +161,29 @@ impl Problem {
     }
 }
 
+/// 401 where another token may help, 451 where the law stands in the way (RFC 7725), 403 where the account lacks something.
+const fn refusal_status(refusal: Refusal) -> u16 {
+    match refusal {
+        Refusal::Unknown => 404,
+        Refusal::Withdrawn => 410,
+        Refusal::TokenRequired | Refusal::TokenRevoked | Refusal::Token(_) => 401,
+        Refusal::Embargo | Refusal::EmbargoHold | Refusal::AccountDenied | Refusal::AccountOnHold => 451,
+        Refusal::NotEntitled
+        | Refusal::TokenTooNarrow
+        | Refusal::ComponentNotIncluded
+        | Refusal::PlatformNotIncluded
+        | Refusal::ChannelNotIncluded
+        | Refusal::RegionUnknown
+        | Refusal::RegionNotIncluded
+        | Refusal::EntitlementEnded
+        | Refusal::EntitlementNotStarted
+        | Refusal::AgreementRequired
+        | Refusal::DeviceRequired
+        | Refusal::AccountUnknown
+        | Refusal::AccountSuspended => 403,
+    }
+}
+
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
@@ -173,8 +197,8 @@ mod tests {
 
     #[test]
     fn codes_are_unique_and_statuses_are_errors() {
-        let codes: HashSet<_> = ALL.iter().map(|problem| problem.code()).collect();
-        assert_eq!(codes.len(), ALL.len());
-        assert!(ALL.iter().all(|problem| (400..600).contains(&problem.status())));
+        let codes: HashSet<_> = all().map(Problem::code).collect();
+        assert_eq!(codes.len(), all().count());
+        assert!(all().all(|problem| (400..600).contains(&problem.status())));
     }
 }

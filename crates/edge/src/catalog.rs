@@ -1,6 +1,6 @@
 //! The edge's copy of the catalogue: who may read which blob, what channels offer, which releases there are.
 //!
-//! Control tells changes through [`CatalogSink`]; requests look things up. No lock is held longer than one lookup or
+//! Control tells changes through [`crate::copy`]; requests look things up. No lock is held longer than one lookup or
 //! one change of one entry, none across an await, and no guard leaves this file. It must not decide: `core::entitle` does.
 
 mod answer;
@@ -11,10 +11,10 @@ pub use answer::{Document, Found};
 use self::blobs::Blobs;
 use penstock_core::api::{CatalogAnswer, ReleaseAnswer};
 use penstock_core::blob::BlobId;
-use penstock_core::catalog::{AccessClass, CatalogChange, CatalogSink, Offer, Product, Release, ReleaseState};
-use penstock_core::entitle::{BlobFacts, BlobUse};
-use penstock_core::id::{ChannelName, Platform, ProductId, Version};
-use std::collections::{BTreeMap, HashMap};
+use penstock_core::catalog::{AccessClass, BlobMember, CatalogChange, Offer, Product, Release, ReleaseState};
+use penstock_core::entitle::BlobUse;
+use penstock_core::id::{AccessGroup, ChannelName, ComponentName, Platform, ProductId, Version};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// How much the catalogue holds.
@@ -42,8 +42,18 @@ pub struct EdgeCatalog {
 #[derive(Debug, Default)]
 struct Names {
     products: HashMap<ProductId, Shelfmark>,
-    /// Every release by its number, which is what blobs refer to. Numbers are never reused.
+    /// Every release by its number. Numbers are never reused.
     releases: Vec<ReleaseSeat>,
+    /// The parts of releases that terms can tell apart, by number, which is what blobs refer to. Never reused either.
+    parts: Vec<ReleasePart>,
+}
+
+/// Content of one component and access group of a release.
+#[derive(Debug)]
+struct ReleasePart {
+    release: u32,
+    component: ComponentName,
+    group: AccessGroup,
 }
 
 /// What is known below one product's name. Releases and offers may be told before the product itself.
@@ -60,6 +70,10 @@ struct Shelfmark {
 struct ReleaseSeat {
     release: Release,
     document: Document,
+    /// Channels that it was ever offered on.
+    channels: BTreeSet<ChannelName>,
+    /// Numbers of its parts.
+    parts: Vec<u32>,
 }
 
 /// An offer and its answer, rendered once.
@@ -71,34 +85,37 @@ struct Told {
 }
 
 impl EdgeCatalog {
-    /// What is known of a blob; `None` if nothing is.
-    #[must_use]
-    pub fn blob_facts(&self, blob: &BlobId) -> Option<BlobFacts> {
-        let entry = self.blobs.get(blob)?;
-        let mut facts = BlobFacts { loose_open: entry.loose == Some(Loose::Open), uses: Vec::new() };
-        if facts.loose_open {
-            return Some(facts);
-        }
+    /// Calls `decide` with what is known of a blob: whether it lies open, and its uses, newest release first, because that
+    /// one is the most likely to be live.
+    pub fn with_blob<T>(
+        &self,
+        blob: &BlobId,
+        decide: impl FnOnce(bool, &mut dyn Iterator<Item = BlobUse<'_>>) -> T,
+    ) -> T {
+        let Some(entry) = self.blobs.get(blob) else { return decide(false, &mut std::iter::empty()) };
         let names = self.names();
-        // The newest release first: it is the one most likely to be live. There are few different uses, whatever the
-        // number of releases, and one that is open and live decides.
-        for &number in entry.releases.iter().rev() {
-            let Some(seat) = names.releases.get(number as usize) else { continue };
-            let one = BlobUse { access: names.access(&seat.release.product), state: seat.release.state };
-            if !facts.uses.contains(&one) {
-                facts.uses.push(one);
-            }
-            if one == (BlobUse { access: AccessClass::Open, state: ReleaseState::Live }) {
-                break;
-            }
-        }
-        Some(facts)
+        let uses = entry.uses.iter().rev().filter_map(|&number| {
+            let part = names.parts.get(number as usize)?;
+            let seat = names.releases.get(part.release as usize)?;
+            let release = &seat.release;
+            Some(BlobUse {
+                product: names.products.get(&release.product).and_then(|mark| mark.product.as_ref()),
+                platform: &release.platform,
+                component: &part.component,
+                group: &part.group,
+                channels: &seat.channels,
+                registered: release.registered,
+                state: release.state,
+            })
+        });
+        let mut uses = uses;
+        decide(entry.loose == Some(Loose::Open), &mut uses)
     }
 
-    /// A product's access class; `None` if it is not known.
-    #[must_use]
-    pub fn access(&self, product: &ProductId) -> Option<AccessClass> {
-        self.names().products.get(product)?.product.as_ref().map(|product| product.access)
+    /// Calls `decide` with a product, when it is known.
+    pub fn with_product<T>(&self, product: &ProductId, decide: impl FnOnce(Option<&Product>) -> T) -> T {
+        let names = self.names();
+        decide(names.products.get(product).and_then(|mark| mark.product.as_ref()))
     }
 
     /// What a channel offers for a platform. Without one: for `any`, else for the only platform there is.
@@ -159,24 +176,40 @@ impl EdgeCatalog {
         *self.kept_listing() = None;
     }
 
-    /// Takes a release and says which number it has, and which number its blobs had before, if its manifest changed.
-    fn set_release(&self, release: Release) -> (u32, Option<u32>) {
+    /// Takes a release. Gives the parts that blobs referred to before, if its manifest changed, and the part of each
+    /// member.
+    fn set_release(
+        &self,
+        release: Release,
+        members: Vec<BlobMember>,
+        mut channels: BTreeSet<ChannelName>,
+    ) -> (Vec<u32>, Vec<(BlobId, u32)>) {
         let mut names = self.names_mut();
         let names = &mut *names;
         let mark = names.products.entry(release.product.clone()).or_default();
         let document = render_release(&release, &mark.rotations);
-        let platforms = mark.releases.entry(release.version.clone()).or_default();
-        if let Some(&number) = platforms.get(&release.platform)
-            && let Some(seat) = names.releases.get_mut(number as usize)
-            && seat.release.manifest == release.manifest
-        {
-            *seat = ReleaseSeat { release, document };
-            return (number, None);
-        }
-        let number = u32::try_from(names.releases.len()).unwrap_or(u32::MAX);
-        let before = platforms.insert(release.platform.clone(), number);
-        names.releases.push(ReleaseSeat { release, document });
-        (number, before)
+        let is_offered = |offers: &BTreeMap<Platform, Arc<Told>>| {
+            offers.get(&release.platform).is_some_and(|told| told.version == release.version)
+        };
+        channels.extend(mark.offers.iter().filter(|(_, offers)| is_offered(offers)).map(|(name, _)| name.clone()));
+        let known = mark.releases.get(&release.version).and_then(|platforms| platforms.get(&release.platform)).copied();
+        let mut seat = ReleaseSeat { release, document, channels, parts: Vec::new() };
+        let mut before = Vec::new();
+        let number = match known.and_then(|known| Some((known, names.releases.get_mut(known as usize)?))) {
+            Some((known, old)) => {
+                seat.channels.append(&mut old.channels);
+                if old.release.manifest == seat.release.manifest {
+                    seat.parts = std::mem::take(&mut old.parts);
+                    *old = seat;
+                    known
+                } else {
+                    before = std::mem::take(&mut old.parts);
+                    names.seat(seat)
+                }
+            }
+            None => names.seat(seat),
+        };
+        (before, names.uses(number, members))
     }
 
     fn set_offer(&self, offer: &Offer) {
@@ -186,6 +219,10 @@ impl EdgeCatalog {
         let names = &mut *names;
         let mark = names.products.entry(offer.product.clone()).or_default();
         mark.offers.entry(offer.channel.clone()).or_default().insert(offer.platform.clone(), Arc::new(told));
+        let number = mark.releases.get(&offer.version).and_then(|platforms| platforms.get(&offer.platform));
+        if let Some(seat) = number.and_then(|number| names.releases.get_mut(*number as usize)) {
+            seat.channels.insert(offer.channel.clone());
+        }
         if offer.rotations.len() > mark.rotations.len() {
             mark.rotations.clone_from(&offer.rotations);
             // Rare: once for each rotation of a publisher's keys.
@@ -214,11 +251,41 @@ fn render_release(release: &Release, rotations: &[Vec<u8>]) -> Document {
     Document::render(&ReleaseAnswer { release: release.clone(), rotations: rotations.to_vec() })
 }
 
+fn number_of(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}
+
 impl Names {
-    /// A product that was not told of yet is as good as closed.
-    fn access(&self, product: &ProductId) -> AccessClass {
-        let known = self.products.get(product).and_then(|mark| mark.product.as_ref());
-        known.map_or(AccessClass::Closed, |product| product.access)
+    /// Gives a release its number.
+    fn seat(&mut self, seat: ReleaseSeat) -> u32 {
+        let number = number_of(self.releases.len());
+        let mark = self.products.entry(seat.release.product.clone()).or_default();
+        let platforms = mark.releases.entry(seat.release.version.clone()).or_default();
+        platforms.insert(seat.release.platform.clone(), number);
+        self.releases.push(seat);
+        number
+    }
+
+    /// The part of a release that each of its blobs belongs to.
+    fn uses(&mut self, number: u32, members: Vec<BlobMember>) -> Vec<(BlobId, u32)> {
+        let Some(seat) = self.releases.get_mut(number as usize) else { return Vec::new() };
+        let mut numbers = HashMap::new();
+        for &at in &seat.parts {
+            if let Some(part) = self.parts.get(at as usize) {
+                numbers.insert((part.component.clone(), part.group.clone()), at);
+            }
+        }
+        let mut uses = Vec::with_capacity(members.len());
+        for BlobMember { blob, component, group } in members {
+            let part = *numbers.entry((component, group)).or_insert_with_key(|(component, group)| {
+                let at = number_of(self.parts.len());
+                self.parts.push(ReleasePart { release: number, component: component.clone(), group: group.clone() });
+                seat.parts.push(at);
+                at
+            });
+            uses.push((blob, part));
+        }
+        uses
     }
 
     fn state(&self, product: &ProductId, version: &Version, platform: &Platform) -> Option<ReleaseState> {
@@ -236,17 +303,18 @@ enum Loose {
     Shut,
 }
 
-impl CatalogSink for EdgeCatalog {
-    fn apply(&self, change: CatalogChange) {
+impl EdgeCatalog {
+    /// Takes one change. It is visible to every later request when this returns; changes come in order and may repeat.
+    pub fn apply(&self, change: CatalogChange) {
         match change {
             CatalogChange::Product(product) => self.set_product(product),
-            CatalogChange::Release { release, members } => {
-                let (number, before) = self.set_release(release);
-                if let Some(before) = before {
-                    self.blobs.forget_release(before);
+            CatalogChange::Release { release, members, channels } => {
+                let (before, uses) = self.set_release(release, members, channels);
+                if !before.is_empty() {
+                    self.blobs.forget(&before);
                 }
-                for member in members {
-                    self.blobs.add_use(member.blob, number);
+                for (blob, part) in uses {
+                    self.blobs.add_use(blob, part);
                 }
             }
             CatalogChange::Offer(offer) => self.set_offer(&offer),
@@ -254,6 +322,8 @@ impl CatalogSink for EdgeCatalog {
                 self.blobs.set_loose(blob, Some(if open { Loose::Open } else { Loose::Shut }));
             }
             CatalogChange::LooseBlobGone { blob } => self.blobs.set_loose(blob, None),
+            // Kept beside the catalogue: see `copy`.
+            CatalogChange::Account { .. } => {}
         }
     }
 }

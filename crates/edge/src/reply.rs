@@ -46,6 +46,13 @@ impl Refused {
         Self { problem: Problem::MethodNotAllowed, detail: format!("allowed: {allow}").into(), field }
     }
 
+    /// Too many tokens from one address were worth nothing.
+    pub(crate) fn too_many_failures(retry_after_seconds: u64) -> Self {
+        let field = Some((RETRY_AFTER, HeaderValue::from(retry_after_seconds)));
+        let detail = "too many tokens from this address were worth nothing";
+        Self { problem: Problem::TooManyRequests, detail: detail.into(), field }
+    }
+
     pub(crate) fn unsatisfiable(size: BlobSize) -> Self {
         let value = HeaderValue::try_from(content_range_unsatisfied(size)).expect("digits are a header value");
         Self {
@@ -114,8 +121,13 @@ pub(crate) fn problem_response(refused: &Refused, request_id: Uuid) -> Response<
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     if problem.status() == 401 {
-        // RFC 9110, section 11.6.1: a 401 says how to authenticate.
-        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        // RFC 9110, section 11.6.1: a 401 says how to authenticate. RFC 6750, section 3.1: a request without a token gets
+        // no error code.
+        let challenge = match problem {
+            Problem::Refused(Refusal::TokenRequired) => "Bearer realm=\"penstock\"",
+            _ => "Bearer realm=\"penstock\", error=\"invalid_token\"",
+        };
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
     if let Some((name, value)) = refused.field.clone() {
         headers.insert(name, value);

@@ -10,6 +10,7 @@ use crate::body::Body;
 use crate::catalog::EdgeCatalog;
 use crate::listen::{ConnInfo, Handler, Wire};
 use crate::outcome::{OutcomeSink, Pen, Route, note_bad_head};
+use crate::passport::{Passports, Presented};
 use crate::reply::{Refused, finish};
 use crate::shelf::Shelf;
 use http::header::{AUTHORIZATION, HOST};
@@ -17,9 +18,11 @@ use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
-use penstock_core::entitle::Refusal;
+use penstock_core::entitle::{Caller, Refusal, Scene, TokenFault, Verdict};
+use penstock_core::place::Embargo;
 use penstock_core::reply::Problem;
 use penstock_core::request::{Method, Target};
+use penstock_core::time::UnixSeconds;
 use penstock_store::Store;
 use std::sync::Arc;
 
@@ -42,6 +45,10 @@ pub struct ServerParts {
     pub io_threads: usize,
     /// What becomes of tokens over plain HTTP.
     pub plain_tokens: PlainTokens,
+    /// Who asks.
+    pub passports: Arc<Passports>,
+    /// The clock.
+    pub clock: fn() -> UnixSeconds,
     /// Where outcomes go, usually a [`crate::outcome::Ledger`].
     pub outcomes: Arc<dyn OutcomeSink>,
 }
@@ -50,6 +57,8 @@ pub struct ServerParts {
 pub struct Server {
     shelf: Shelf,
     catalog: Arc<EdgeCatalog>,
+    passports: Arc<Passports>,
+    clock: fn() -> UnixSeconds,
     plain_tokens: PlainTokens,
     outcomes: Arc<dyn OutcomeSink>,
 }
@@ -61,6 +70,8 @@ impl Server {
         Self {
             shelf: Shelf::new(parts.store, parts.io_threads),
             catalog: parts.catalog,
+            passports: parts.passports,
+            clock: parts.clock,
             plain_tokens: parts.plain_tokens,
             outcomes: parts.outcomes,
         }
@@ -90,12 +101,49 @@ impl Server {
             Target::Outboard(blob) => self.outboard(blob, head, conn, pen).await,
             Target::Verified { blob, range } => self.verified(blob, range, head, conn, pen).await,
             Target::Channel { product, channel, platform, .. } => {
-                self.channel(&product, &channel, platform.as_ref(), head)
+                self.channel(&product, &channel, platform.as_ref(), head, conn)
             }
-            Target::Release { product, version, platform } => self.release(&product, &version, platform.as_ref(), head),
+            Target::Release { product, version, platform } => {
+                self.release(&product, &version, platform.as_ref(), head, conn)
+            }
             Target::Catalog => self.listing(head),
             // No release is preloaded yet, so no release has a key.
             Target::ReleaseKey { .. } | Target::Reports => Err(Refusal::Unknown.into()),
+        }
+    }
+
+    /// Asks `decide`, first for somebody without a token, because most of what is open asks for none, then for whoever the
+    /// token names. What is not there asks for the token, too: the time of an answer tells nothing of closed products.
+    fn decide<G>(
+        &self,
+        head: &Parts,
+        conn: &ConnInfo,
+        decide: impl Fn(Caller<'_>, &Scene<'_>) -> Verdict<G>,
+    ) -> Result<G, Refused> {
+        let now = (self.clock)();
+        let embargo = Embargo::default();
+        let scene = Scene { now, place: None, embargo: &embargo };
+        let refusal = match decide(Caller::Nobody, &scene) {
+            Verdict::Allow(grant) => return Ok(grant),
+            Verdict::Refuse(refusal) => refusal,
+        };
+        let mut lines = head.headers.get_all(AUTHORIZATION).into_iter();
+        let Some(line) = lines.next() else { return Err(refusal.into()) };
+        let presented = match lines.next() {
+            Some(_) => Presented::Faulty(TokenFault::Malformed),
+            None => self.passports.of(line.as_bytes(), conn.peer.map(|peer| peer.ip()), now),
+        };
+        let caller = match &presented {
+            Presented::Known(passport) => Caller::Known(passport),
+            Presented::Faulty(fault) => Caller::Faulty(*fault),
+            Presented::Busy => {
+                return Err(Refused::because(Problem::Unavailable, "too many tokens are being verified"));
+            }
+            Presented::TooMany { retry_after_seconds } => return Err(Refused::too_many_failures(*retry_after_seconds)),
+        };
+        match decide(caller, &scene) {
+            Verdict::Allow(grant) => Ok(grant),
+            Verdict::Refuse(refusal) => Err(refusal.into()),
         }
     }
 

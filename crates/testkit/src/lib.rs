@@ -1,12 +1,13 @@
 //! Fixtures, fakes and a daemon under test; a dev-dependency and nothing else.
 //!
 //! Owns what several crates' tests share: small builds and edits of them, sizes worth trying, the
-//! real binary as a child process, an edge that lies, an origin that fails. Must not be needed to
+//! real binary as a child process, a database server, an edge that lies, an origin that fails. Must not be needed to
 //! build the product.
 
 mod certificate;
 mod daemon;
 mod lying;
+mod postgres;
 mod sizes;
 mod tools;
 mod tree;
@@ -16,6 +17,7 @@ pub use certificate::Certificate;
 pub use daemon::{Addresses, Daemon, DaemonError};
 pub use lying::{Lie, LyingEdge};
 pub use penstock_origin::{FailingOrigin, Failure as OriginFailure};
+pub use postgres::{PostgresServer, Syncing};
 pub use sizes::{INTERESTING_SIZES, InterestingSize};
 pub use tools::require_tool;
 pub use tree::{Edit, Node, Tree, noise};

@@ -17,7 +17,7 @@ pub struct Tool {
 }
 
 /// Everything that the checks drive.
-pub const TOOLS: [Tool; 12] = [
+pub const TOOLS: [Tool; 13] = [
     Tool { program: "g++", package: "g++" },
     Tool { program: "curl", package: "curl" },
     Tool { program: "wget", package: "wget" },
@@ -30,6 +30,8 @@ pub const TOOLS: [Tool; 12] = [
     Tool { program: "openssl", package: "openssl" },
     Tool { program: "ip", package: "iproute2" },
     Tool { program: "mkfs.ext4", package: "e2fsprogs" },
+    // The server's own programs are not in the path; this one comes with every version of it.
+    Tool { program: "pg_ctlcluster", package: "postgresql" },
 ];
 
 /// Makes sure that the tools are there.

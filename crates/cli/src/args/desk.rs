@@ -7,6 +7,7 @@ use penstock_client::EdgeUrl;
 use penstock_core::blob::BlobId;
 use penstock_core::catalog::AccessClass;
 use penstock_core::id::{ChannelName, ComponentName, Platform, ProductId, Version};
+use penstock_core::place::Region;
 use penstock_publish::{Pattern, PatternError};
 use std::path::PathBuf;
 
@@ -463,9 +464,21 @@ pub(crate) struct Explain {
     /// The product that somebody wants to see.
     #[arg(long, value_name = "P")]
     pub(crate) product: Option<ProductId>,
+    /// The channel of the product.
+    #[arg(long, value_name = "C", requires = "product")]
+    pub(crate) channel: Option<ChannelName>,
+    /// What the caller runs on.
+    #[arg(long, value_name = "PLAT")]
+    pub(crate) platform: Option<Platform>,
     /// File with the caller's token; PENSTOCK_TOKEN when left out, none when that is unset too.
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
+    /// The account, as if it had sent a token for all that it holds.
+    #[arg(long, value_name = "ACCOUNT", conflicts_with = "token_file")]
+    pub(crate) account: Option<String>,
+    /// Where the caller is, such as DE or US-CA; without it, nobody knows.
+    #[arg(long, value_name = "REGION")]
+    pub(crate) region: Option<Region>,
     /// The node.
     #[command(flatten)]
     pub(crate) desk: Desk,

@@ -4,17 +4,21 @@ use super::api::ControlApi;
 use super::chores::{Chores, renew};
 use super::lock::{DataDirLock, LockError};
 use super::settings::{self, SettingsError};
-use penstock_control::{Control, ControlError, ControlOptions};
+use penstock_control::{Control, ControlError, ControlOptions, pseudonym_key};
 use penstock_edge::admin::{AdminParts, AdminService};
 use penstock_edge::catalog::EdgeCatalog;
 use penstock_edge::config::{Access, Checked, Database, NotYet};
+use penstock_edge::copy::EdgeCopy;
 use penstock_edge::drain::Readiness;
+use penstock_edge::explain::EdgeExplainer;
 use penstock_edge::listen::tcp::{BindError, Inherited};
 use penstock_edge::metrics;
 use penstock_edge::node::{Addresses, Node, NodeParts, StartError};
 use penstock_edge::outcome::{AccessLog, Ledger};
+use penstock_edge::passport::{Accounts, Passports, TokenGate};
 use penstock_edge::reload::OnReload;
 use penstock_edge::serve::{PlainTokens, Server, ServerParts};
+use penstock_edge::token::{Issuer, JwksKeys, KeyRingError, KeyRings};
 use penstock_origin::LocalOrigin;
 use penstock_store::{OpenError, Reading, Store, StoreOptions};
 use std::path::PathBuf;
@@ -54,7 +58,16 @@ pub(crate) enum NodeError {
     /// No threads for what is done beside serving.
     #[error("the system gives no threads")]
     Threads(#[source] std::io::Error),
+    /// Two issuers of tokens cannot be told apart.
+    #[error("cannot use the issuers of tokens")]
+    Issuers(#[from] KeyRingError),
+    /// The system gives no random bytes.
+    #[error("the system gave no random bytes")]
+    Random(#[source] getrandom::Error),
 }
+
+/// Memory for passports of players, in bytes: about 800,000 of them.
+const PASSPORT_BYTES_MAX: usize = 256 << 20;
 
 /// A running node and everything that must outlive it.
 pub(crate) struct Assembled {
@@ -115,14 +128,24 @@ pub(crate) fn assemble_held(
     metrics::install();
     let store = open_store(&config)?;
     let catalog = Arc::new(EdgeCatalog::default());
-    let control = open_control(&config, &store, &catalog)?;
+    let accounts = Arc::new(Accounts::new(pseudonym_key(&config.data.dir).map_err(ControlError::from)?));
+    let copy = EdgeCopy { catalog: Arc::clone(&catalog), accounts: Arc::clone(&accounts) };
+    let control = open_control(&config, &store, copy)?;
     renew(&control);
+    let passports = passports(&config, &control, accounts)?;
+    control.explain_with(Arc::new(EdgeExplainer {
+        catalog: Arc::clone(&catalog),
+        passports: Arc::clone(&passports),
+        clock: crate::commands::now,
+    }));
 
     let ledger = Arc::new(Ledger::new(access_log(&config)));
     let readiness = Readiness::default();
     let server = Server::new(ServerParts {
         store: store.clone(),
         catalog: Arc::clone(&catalog),
+        passports,
+        clock: crate::commands::now,
         io_threads: config.data.io_threads,
         plain_tokens: if config.listen.tokens_over_http { PlainTokens::Accept } else { PlainTokens::Refuse },
         outcomes: ledger.clone(),
@@ -168,17 +191,27 @@ fn open_store(config: &Checked) -> Result<Store, OpenError> {
     Store::open(&config.data.dir.join("blobs"), options)
 }
 
-fn open_control(config: &Checked, store: &Store, catalog: &Arc<EdgeCatalog>) -> Result<Control, NodeError> {
+fn open_control(config: &Checked, store: &Store, copy: EdgeCopy) -> Result<Control, NodeError> {
     let Database::Sqlite(database_path) = config.control.database.clone() else {
         return Err(StartError::from(NotYet::Postgres).into());
     };
     Ok(Control::open(ControlOptions {
         data_dir: config.data.dir.clone(),
-        database_path,
+        database: penstock_control::Database::Sqlite(database_path),
         origin: Arc::new(LocalOrigin::new(store.clone())),
-        sink: catalog.clone(),
+        sink: Arc::new(copy),
         now: crate::commands::now,
     })?)
+}
+
+/// Tokens of this node's own control are good on it.
+fn passports(config: &Checked, control: &Control, accounts: Arc<Accounts>) -> Result<Arc<Passports>, NodeError> {
+    let own = (Issuer::control(), JwksKeys::of_control(&control.token_key()));
+    let rings = Arc::new(KeyRings::new(vec![own], Vec::new())?);
+    let gate = Arc::new(TokenGate::new(rings, config.limits.address_exempt.clone()));
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).map_err(NodeError::Random)?;
+    Ok(Arc::new(Passports::new(accounts, gate, secret, PASSPORT_BYTES_MAX)))
 }
 
 const fn access_log(config: &Checked) -> AccessLog {

@@ -7,6 +7,7 @@ mod clients;
 mod commands;
 mod crash;
 mod drain;
+mod entitled;
 mod journey;
 mod liar;
 mod powercut;

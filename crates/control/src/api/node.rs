@@ -1,4 +1,4 @@
-//! `/admin/v1/status`, `/admin/v1/tokens`, `/admin/v1/jwks`: the node itself.
+//! `/admin/v1/status`, `/admin/v1/tokens`, `/admin/v1/jwks`, `/admin/v1/explain`: the node itself.
 
 use super::extract::{Answer, JsonOf};
 use crate::control::{Handle, Lane, Node};
@@ -8,13 +8,14 @@ use axum::extract::State;
 use axum::routing::{get, post};
 use http::StatusCode;
 use penstock_core::api::{MintToken, TokenAnswer};
-use penstock_core::desk::{JwksAnswer, StatusAnswer};
+use penstock_core::desk::{ExplainAnswer, ExplainQuestion, JwksAnswer, StatusAnswer};
 
 pub(super) fn routes() -> Router<Handle> {
     Router::new()
         .route("/admin/v1/status", get(status))
         .route("/admin/v1/tokens", post(mint))
         .route("/admin/v1/jwks", get(jwks))
+        .route("/admin/v1/explain", post(explain))
 }
 
 async fn status(State(handle): State<Handle>) -> Result<Answer<StatusAnswer>, CallError> {
@@ -28,6 +29,14 @@ async fn mint(
 ) -> Result<Answer<TokenAnswer>, CallError> {
     let answer = handle.node.signer.mint(&wanted, handle.node.now())?;
     Ok(Answer(StatusCode::CREATED, answer))
+}
+
+/// May wait for the disk where an account's page is not in memory.
+async fn explain(
+    State(handle): State<Handle>,
+    JsonOf(question): JsonOf<ExplainQuestion>,
+) -> Result<Answer<ExplainAnswer>, CallError> {
+    Ok(Answer(StatusCode::OK, handle.run(Lane::Read, move |node| node.explain(&question)).await?))
 }
 
 async fn jwks(State(handle): State<Handle>) -> Answer<JwksAnswer> {

@@ -1,10 +1,12 @@
 //! Rows of `channels` and `heads`.
 
 use super::{RecordError, blob_id, from_sql, name, to_sql};
+use crate::sql::{Connection, Row, values};
+use penstock_core::catalog::Release;
 use penstock_core::id::{ChannelName, Platform, ProductId, Version};
 use penstock_core::statement::{Head, Pointer};
 use penstock_core::time::UnixSeconds;
-use rusqlite::{Connection, OptionalExtension as _, Row};
+use std::collections::BTreeSet;
 
 /// A channel's head in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,16 +39,13 @@ pub(crate) fn get(
     channel: &ChannelName,
 ) -> Result<Option<ChannelState>, RecordError> {
     let sql = format!("{SELECT} WHERE c.product = $1 AND c.platform = $2 AND c.channel = $3");
-    let mut statement = connection.prepare_cached(&sql)?;
-    let names = (product.as_str(), platform.as_str(), channel.as_str());
-    statement.query_row(names, |row| Ok(read_row(row))).optional()?.transpose()
+    connection.query_optional(&sql, values![product.as_str(), platform.as_str(), channel.as_str()], read_row)
 }
 
 /// A product's heads in force, by channel and platform.
 pub(crate) fn list(connection: &Connection, product: &ProductId) -> Result<Vec<ChannelState>, RecordError> {
     let sql = format!("{SELECT} WHERE c.product = $1 ORDER BY c.channel, c.platform");
-    let mut statement = connection.prepare_cached(&sql)?;
-    statement.query_map([product.as_str()], |row| Ok(read_row(row)))?.map(|row| row?).collect()
+    connection.query(&sql, values![product.as_str()], read_row)
 }
 
 /// Writes a head into the history and puts it in force.
@@ -61,7 +60,7 @@ pub(crate) fn put(
     connection.execute(
         "INSERT INTO heads (product, platform, channel, sequence, version, issued, expires, envelope)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-        (
+        values![
             product,
             platform,
             channel,
@@ -70,20 +69,28 @@ pub(crate) fn put(
             to_sql(head.issued.0)?,
             to_sql(head.expires.0)?,
             envelope,
-        ),
+        ],
     )?;
     connection.execute(
         "INSERT INTO channels (product, platform, channel, sequence, previous) VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT (product, platform, channel)
          DO UPDATE SET sequence = excluded.sequence, previous = excluded.previous",
-        (product, platform, channel, sequence, previous.map(Version::as_str)),
+        values![product, platform, channel, sequence, previous.map(Version::as_str)],
     )?;
     Ok(())
 }
 
+/// Channels that ever offered a release.
+pub(crate) fn ever_offering(connection: &Connection, release: &Release) -> Result<BTreeSet<ChannelName>, RecordError> {
+    let sql = "SELECT DISTINCT channel FROM heads WHERE product = $1 AND platform = $2 AND version = $3";
+    let names = values![release.product.as_str(), release.platform.as_str(), release.version.as_str()];
+    let channels = connection.query(sql, names, |row| name(&row.get::<String>(0)?, "channel"))?;
+    Ok(channels.into_iter().collect())
+}
+
 /// How many heads are in force.
 pub(crate) fn count(connection: &Connection) -> Result<u64, RecordError> {
-    from_sql(connection.query_row("SELECT COUNT(*) FROM channels", [], |row| row.get(0))?)
+    from_sql(connection.query_value("SELECT COUNT(*) FROM channels", &[])?)
 }
 
 fn read_row(row: &Row<'_>) -> Result<ChannelState, RecordError> {

@@ -1,10 +1,10 @@
 //! Rows of `products` and `rotations`.
 
 use super::{RecordError, from_sql, name, to_sql};
+use crate::sql::{Connection, Row, values};
 use penstock_core::catalog::{AccessClass, Product};
 use penstock_core::id::ProductId;
 use penstock_core::time::UnixSeconds;
-use rusqlite::{Connection, OptionalExtension as _, Row};
 
 /// A product with what the publisher signed for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,44 +22,43 @@ const COLUMNS: &str = "id, title, access, export_class, publisher, delegation, d
 
 /// One product.
 pub(crate) fn get(connection: &Connection, id: &ProductId) -> Result<Option<ProductRow>, RecordError> {
-    let mut statement = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM products WHERE id = $1"))?;
-    statement.query_row([id.as_str()], |row| Ok(read_row(row))).optional()?.transpose()
+    let sql = format!("SELECT {COLUMNS} FROM products WHERE id = $1");
+    connection.query_optional(&sql, values![id.as_str()], read_row)
 }
 
 /// All products, by name.
 pub(crate) fn list(connection: &Connection) -> Result<Vec<ProductRow>, RecordError> {
-    let mut statement = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM products ORDER BY id"))?;
-    statement.query_map([], |row| Ok(read_row(row)))?.map(|row| row?).collect()
+    connection.query(&format!("SELECT {COLUMNS} FROM products ORDER BY id"), &[], read_row)
 }
 
 /// The names of all products. A damaged row is logged and left out, so that it is in nobody's way.
 pub(crate) fn ids(connection: &Connection) -> Result<Vec<ProductId>, RecordError> {
-    let mut statement = connection.prepare_cached("SELECT id FROM products ORDER BY id")?;
     let mut ids = Vec::new();
-    for text in statement.query_map([], |row| row.get::<_, String>(0))? {
-        match name(&text?, "product") {
+    connection.for_each("SELECT id FROM products ORDER BY id", &[], |row| {
+        match name(&row.get::<String>(0)?, "product") {
             Ok(id) => ids.push(id),
             Err(error) => tracing::error!(%error, "a product cannot be read"),
         }
-    }
+        Ok::<_, RecordError>(())
+    })?;
     Ok(ids)
 }
 
 /// Writes a product, new or changed; what the publisher signed stays.
 pub(crate) fn put(connection: &Connection, product: &Product, now: UnixSeconds) -> Result<(), RecordError> {
-    let mut statement = connection.prepare_cached(
+    let access = access_text(product.access);
+    connection.execute(
         "INSERT INTO products (id, title, access, export_class, created) VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT (id) DO UPDATE SET
              title = excluded.title, access = excluded.access, export_class = excluded.export_class",
+        values![product.id.as_str(), product.title.as_str(), access, product.export_class.as_str(), to_sql(now.0)?,],
     )?;
-    let access = access_text(product.access);
-    statement.execute((product.id.as_str(), &product.title, access, &product.export_class, to_sql(now.0)?))?;
     Ok(())
 }
 
 /// Pins a product's publisher, which had none.
 pub(crate) fn pin(connection: &Connection, id: &ProductId, publisher: &str) -> Result<(), RecordError> {
-    connection.execute("UPDATE products SET publisher = $1 WHERE id = $2", (publisher, id.as_str()))?;
+    connection.execute("UPDATE products SET publisher = $1 WHERE id = $2", values![publisher, id.as_str()])?;
     Ok(())
 }
 
@@ -72,15 +71,15 @@ pub(crate) fn delegate(
 ) -> Result<(), RecordError> {
     connection.execute(
         "UPDATE products SET delegation = $1, delegation_sequence = $2 WHERE id = $3",
-        (envelope, to_sql(sequence)?, id.as_str()),
+        values![envelope, to_sql(sequence)?, id.as_str()],
     )?;
     Ok(())
 }
 
 /// The signed successions of a product's publisher, oldest first.
 pub(crate) fn rotations(connection: &Connection, id: &ProductId) -> Result<Vec<Vec<u8>>, RecordError> {
-    let mut statement = connection.prepare_cached("SELECT envelope FROM rotations WHERE product = $1 ORDER BY step")?;
-    Ok(statement.query_map([id.as_str()], |row| row.get(0))?.collect::<Result<_, _>>()?)
+    let sql = "SELECT envelope FROM rotations WHERE product = $1 ORDER BY step";
+    connection.query(sql, values![id.as_str()], |row| Ok(row.get(0)?))
 }
 
 /// Appends a succession; `step` is the number of those before.
@@ -93,7 +92,7 @@ pub(crate) fn add_rotation(
 ) -> Result<(), RecordError> {
     connection.execute(
         "INSERT INTO rotations (product, step, added, envelope) VALUES ($1, $2, $3, $4)",
-        (id.as_str(), to_sql(step as u64)?, to_sql(now.0)?, envelope),
+        values![id.as_str(), to_sql(step as u64)?, to_sql(now.0)?, envelope],
     )?;
     Ok(())
 }

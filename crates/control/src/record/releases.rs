@@ -1,15 +1,16 @@
 //! Rows of `releases` and `release_blobs`.
 
+use super::blobs::{self, ASKED_AT_ONCE, bound, numbered, read_name};
 use super::products::access_class;
 use super::{RecordError, blob_id, from_sql, name, next_number, to_sql};
 use crate::audience::KnownUse;
+use crate::sql::{Connection, Row, SqlErrorKind, Value, placeholders, values};
 use penstock_core::blob::BlobId;
 use penstock_core::catalog::{BlobMember, Release, ReleaseState};
 use penstock_core::desk::IncompleteRelease;
 use penstock_core::id::{AccessGroup, Platform, ProductId, Version};
 use penstock_core::limits::{PAGE_ROWS_MAX, RELEASES_LISTED_MAX};
 use penstock_core::time::UnixSeconds;
-use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params_from_iter};
 use std::collections::BTreeSet;
 
 /// A release and its number in the database.
@@ -43,82 +44,79 @@ pub(crate) fn get(
     version: &Version,
 ) -> Result<Option<ReleaseRow>, RecordError> {
     let sql = format!("SELECT {COLUMNS} FROM releases WHERE product = $1 AND platform = $2 AND version = $3");
-    let mut statement = connection.prepare_cached(&sql)?;
-    let names = (product.as_str(), platform.as_str(), version.as_str());
-    statement.query_row(names, |row| Ok(read_row(row))).optional()?.transpose()
+    connection.query_optional(&sql, values![product.as_str(), platform.as_str(), version.as_str()], read_row)
 }
 
 /// A product's releases, newest first.
 pub(crate) fn list(connection: &Connection, product: &ProductId) -> Result<Vec<ReleaseRow>, RecordError> {
     let sql = format!("SELECT {COLUMNS} FROM releases WHERE product = $1 ORDER BY id DESC LIMIT $2");
-    let mut statement = connection.prepare_cached(&sql)?;
-    let rows = statement.query_map((product.as_str(), to_sql(RELEASES_LISTED_MAX as u64)?), |row| Ok(read_row(row)))?;
-    rows.map(|row| row?).collect()
+    connection.query(&sql, values![product.as_str(), to_sql(RELEASES_LISTED_MAX as u64)?], read_row)
 }
 
 /// Every release, oldest first: the replay.
 pub(crate) fn all(connection: &Connection) -> Result<Vec<ReleaseRow>, RecordError> {
-    let mut statement = connection.prepare(&format!("SELECT {COLUMNS} FROM releases ORDER BY id"))?;
-    statement.query_map([], |row| Ok(read_row(row)))?.map(|row| row?).collect()
+    connection.query(&format!("SELECT {COLUMNS} FROM releases ORDER BY id"), &[], read_row)
 }
 
 /// A release's blobs, by name.
 pub(crate) fn members(connection: &Connection, id: i64) -> Result<Vec<BlobMember>, RecordError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT blob, component, access_group FROM release_blobs WHERE release_id = $1 ORDER BY blob, component",
-    )?;
-    let rows = statement.query_map([id], |row| Ok(read_member(row)))?;
-    rows.map(|row| row?).collect()
+    let sql = "SELECT blob, component, access_group FROM release_blobs WHERE release_id = $1 ORDER BY blob, component";
+    connection.query(sql, values![id], read_member)
 }
 
 /// Writes a new release and its blobs, which `blobs` knows already; one that was removed meanwhile
 /// is refused by the database itself, so nobody needs to look before.
 pub(crate) fn insert(connection: &Connection, release: &Release, members: &[BlobMember]) -> Result<i64, RecordError> {
     let id = next_number(connection, "releases")?;
-    connection.execute(
-        "INSERT INTO releases (id, product, platform, version, manifest, manifest_bytes, content_bytes, entry_count, registered, state)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-        (
-            id,
-            release.product.as_str(),
-            release.platform.as_str(),
-            release.version.as_str(),
-            release.manifest.as_bytes(),
-            to_sql(release.manifest_bytes)?,
-            to_sql(release.content_bytes)?,
-            to_sql(release.entry_count)?,
-            to_sql(release.registered.0)?,
-            state_text(release.state),
-        ),
-    )
-    .map_err(no_blob(release.manifest))?;
-    let mut statement = connection.prepare_cached(
-        "INSERT INTO release_blobs (release_id, blob, component, access_group) VALUES ($1, $2, $3, $4)",
-    )?;
-    for member in members {
-        statement
-            .execute((id, member.blob.as_bytes(), member.component.as_str(), member.group.as_str()))
-            .map_err(no_blob(member.blob))?;
+    let release_row = values![
+        id,
+        release.product.as_str(),
+        release.platform.as_str(),
+        release.version.as_str(),
+        release.manifest.as_bytes(),
+        to_sql(release.manifest_bytes)?,
+        to_sql(release.content_bytes)?,
+        to_sql(release.entry_count)?,
+        to_sql(release.registered.0)?,
+        state_text(release.state),
+    ];
+    let sql = format!("INSERT INTO releases ({COLUMNS}) VALUES {}", placeholders(1, release_row.len()));
+    refer(connection, &sql, release_row, &[release.manifest])?;
+    for some in members.chunks(ASKED_AT_ONCE) {
+        let sql = format!(
+            "INSERT INTO release_blobs (release_id, blob, component, access_group) VALUES {}",
+            placeholders(some.len(), 4)
+        );
+        let mut rows: Vec<Value<'_>> = Vec::with_capacity(some.len() * 4);
+        for member in some {
+            rows.extend(values![id, member.blob.as_bytes(), member.component.as_str(), member.group.as_str()]);
+        }
+        let blobs: Vec<BlobId> = some.iter().map(|member| member.blob).collect();
+        refer(connection, &sql, &rows, &blobs)?;
     }
     Ok(id)
 }
 
-/// What a refused reference to a blob means.
-fn no_blob(blob: BlobId) -> impl FnOnce(rusqlite::Error) -> RecordError {
-    move |error| match error.sqlite_error() {
-        Some(cause) if cause.extended_code == rusqlite::ffi::SQLITE_CONSTRAINT_FOREIGNKEY => RecordError::NoBlob(blob),
-        _ => error.into(),
+/// Writes rows that refer to `blobs`. The database refuses all of them when one is not there, and
+/// then it is looked up which.
+fn refer(connection: &Connection, sql: &str, rows: &[Value<'_>], blobs: &[BlobId]) -> Result<(), RecordError> {
+    let error = match connection.attempt(|| connection.execute(sql, rows)) {
+        Ok(_) => return Ok(()),
+        Err(error) => error,
+    };
+    if error.kind() == SqlErrorKind::ForeignKey
+        && let Some(missing) = blobs::unknown(connection, blobs.iter().copied())?.first()
+    {
+        return Err(RecordError::NoBlob(*missing));
     }
+    Err(error.into())
 }
 
 /// Changes whether a release may be fetched.
 pub(crate) fn set_state(connection: &Connection, id: i64, state: ReleaseState) -> Result<(), RecordError> {
-    connection.execute("UPDATE releases SET state = $1 WHERE id = $2", (state_text(state), id))?;
+    connection.execute("UPDATE releases SET state = $1 WHERE id = $2", values![state_text(state), id])?;
     Ok(())
 }
-
-/// Blobs asked about in one statement: few enough for any engine's bound on parameters.
-const ASKED_AT_ONCE: usize = 500;
 
 /// Of `blobs`, wanted by `product` for `group`, those that some release uses and none of the same
 /// product for the same group or the base: the few that [`crate::audience`] must judge one by one.
@@ -132,44 +130,34 @@ pub(crate) fn used_otherwise(
 ) -> Result<Vec<BlobId>, RecordError> {
     let mut found = Vec::new();
     for some in blobs.chunks(ASKED_AT_ONCE) {
-        // SQLite numbers parameters by where they first stand, so the blobs come before the names.
-        let rows: Vec<String> = (1..=some.len()).map(|number| format!("(${number})")).collect();
         let (product_at, group_at) = (some.len() + 1, some.len() + 2);
-        let mut statement = connection.prepare_cached(&format!(
-            "WITH wanted (blob) AS (VALUES {})
-             SELECT w.blob FROM wanted w
-             WHERE EXISTS (SELECT 1 FROM release_blobs b WHERE b.blob = w.blob)
-               AND NOT EXISTS (
-                   SELECT 1 FROM release_blobs b JOIN releases r ON r.id = b.release_id
-                   WHERE b.blob = w.blob AND r.product = ${product_at} AND b.access_group IN ('base', ${group_at}))",
-            rows.join(",")
-        ))?;
-        let blobs: Vec<&[u8]> = some.iter().map(|blob| blob.as_bytes().as_slice()).collect();
-        let names = [product.as_str(), group.as_str()];
-        let names = names.iter().map(|text| text as &dyn ToSql);
-        let parameters = blobs.iter().map(|blob| blob as &dyn ToSql).chain(names);
-        for blob in statement.query_map(params_from_iter(parameters), |row| row.get::<_, Vec<u8>>(0))? {
-            found.push(blob_id(&blob?)?);
-        }
+        let sql = format!(
+            "SELECT DISTINCT u.blob FROM release_blobs u
+             WHERE u.blob IN ({}) AND NOT EXISTS (
+                 SELECT 1 FROM release_blobs b JOIN releases r ON r.id = b.release_id
+                 WHERE b.blob = u.blob AND r.product = ${product_at} AND b.access_group IN ('base', ${group_at}))",
+            numbered(some.len())
+        );
+        let mut parameters = bound(some);
+        parameters.extend(values![product.as_str(), group.as_str()]);
+        found.extend(connection.query(&sql, &parameters, read_name)?);
     }
     Ok(found)
 }
 
 /// Every use of a blob by a release, oldest first, uses by one audience once.
 pub(crate) fn uses_of(connection: &Connection, blob: BlobId) -> Result<Vec<BlobUseRow>, RecordError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT r.product, p.access, r.state, b.access_group, r.version
+    let sql = "SELECT r.product, p.access, r.state, b.access_group, r.version
          FROM release_blobs b JOIN releases r ON r.id = b.release_id JOIN products p ON p.id = r.product
-         WHERE b.blob = $1 ORDER BY r.id",
-    )?;
-    let rows = statement.query_map([blob.as_bytes()], |row| Ok(read_use(row)))?;
+         WHERE b.blob = $1 ORDER BY r.id";
     let mut uses: Vec<BlobUseRow> = Vec::new();
-    for row in rows {
-        let row = row??;
+    connection.for_each(sql, values![blob.as_bytes()], |row| {
+        let row = read_use(row)?;
         if !uses.iter().any(|seen| seen.known == row.known) {
             uses.push(row);
         }
-    }
+        Ok::<_, RecordError>(())
+    })?;
     Ok(uses)
 }
 
@@ -179,18 +167,15 @@ pub(crate) fn incomplete(
     missing: &BTreeSet<BlobId>,
 ) -> Result<Vec<IncompleteRelease>, RecordError> {
     let mut found: Vec<IncompleteRelease> = Vec::new();
-    let mut statement = connection.prepare_cached(
-        "SELECT DISTINCT r.id, r.product, r.platform, r.version
-         FROM release_blobs b JOIN releases r ON r.id = b.release_id WHERE b.blob = $1 ORDER BY r.id",
-    )?;
+    let sql = "SELECT DISTINCT r.id, r.product, r.platform, r.version
+         FROM release_blobs b JOIN releases r ON r.id = b.release_id WHERE b.blob = $1 ORDER BY r.id";
     for blob in missing {
-        let rows = statement.query_map([blob.as_bytes()], |row| {
-            Ok((row.get::<_, String>(1)?, row.get::<_, String>(2)?, row.get::<_, String>(3)?))
+        let rows = connection.query(sql, values![blob.as_bytes()], |row| {
+            let product: ProductId = name(&row.get::<String>(1)?, "product")?;
+            let platform: Platform = name(&row.get::<String>(2)?, "platform")?;
+            Ok::<_, RecordError>((product, platform, name::<Version>(&row.get::<String>(3)?, "version")?))
         })?;
-        for row in rows {
-            let (product, platform, version) = row?;
-            let (product, platform, version): (ProductId, Platform, Version) =
-                (name(&product, "product")?, name(&platform, "platform")?, name(&version, "version")?);
+        for (product, platform, version) in rows {
             let at = found
                 .iter()
                 .position(|one| (&one.product, &one.platform, &one.version) == (&product, &platform, &version));
@@ -208,7 +193,7 @@ pub(crate) fn incomplete(
 
 /// How many releases there are.
 pub(crate) fn count(connection: &Connection) -> Result<u64, RecordError> {
-    from_sql(connection.query_row("SELECT COUNT(*) FROM releases", [], |row| row.get(0))?)
+    from_sql(connection.query_value("SELECT COUNT(*) FROM releases", &[])?)
 }
 
 const fn state_text(state: ReleaseState) -> &'static str {
@@ -272,6 +257,8 @@ fn read_use(row: &Row<'_>) -> Result<BlobUseRow, RecordError> {
 mod tests {
     use super::*;
     use crate::record::{blobs, products};
+    use crate::sql::Access;
+    use crate::sql::tests::writers;
     use penstock_core::blob::BlobSize;
     use penstock_core::catalog::{AccessClass, Product};
     use penstock_core::id::ComponentName;
@@ -279,13 +266,18 @@ mod tests {
     /// Between the look at the store and the transaction somebody may remove a blob.
     #[test]
     fn a_release_cannot_refer_to_a_blob_that_was_removed() {
-        let mut db = Connection::open_in_memory().expect("memory database");
-        db.pragma_update(None, "foreign_keys", true).expect("pragma");
-        crate::schema::migrate(&mut db, UnixSeconds(5)).expect("migrated");
+        for (_dir, _source, db) in writers() {
+            crate::schema::migrate(&db, UnixSeconds(5)).expect("migrated");
+            let db = db.transaction(Access::Write).expect("begins");
+            check_references(&db);
+        }
+    }
+
+    fn check_references(db: &Connection) {
         let id = ProductId::new("game").expect("name");
         let product =
             Product { id: id.clone(), title: String::new(), access: AccessClass::Open, export_class: String::new() };
-        products::put(&db, &product, UnixSeconds(5)).expect("product");
+        products::put(db, &product, UnixSeconds(5)).expect("product");
         let (manifest, pack) = (BlobId::of(b"manifest"), BlobId::of(b"pack"));
         let release = Release {
             product: id,
@@ -301,21 +293,31 @@ mod tests {
         let member = |blob| BlobMember { blob, component: ComponentName::base(), group: AccessGroup::base() };
         let members = [member(manifest), member(pack)];
         let refused = |error| matches!(error, Err(RecordError::NoBlob(blob)) if blob == pack);
-        let add = |blob| blobs::add(&db, blob, BlobSize(1), UnixSeconds(5)).expect("added");
-        assert!(matches!(insert(&db, &release, &members), Err(RecordError::NoBlob(blob)) if blob == manifest));
+        let add = |blob| blobs::add(db, blob, BlobSize(1), UnixSeconds(5)).expect("added");
+        assert!(matches!(insert(db, &release, &members), Err(RecordError::NoBlob(blob)) if blob == manifest));
         add(manifest);
-        assert!(refused(insert(&db, &release, &members)));
-        db.execute("DELETE FROM release_blobs", []).expect("as a rollback would");
-        db.execute("DELETE FROM releases", []).expect("as a rollback would");
+        assert!(refused(insert(db, &release, &members)));
+        db.execute("DELETE FROM release_blobs", &[]).expect("as a rollback would");
+        db.execute("DELETE FROM releases", &[]).expect("as a rollback would");
         add(pack);
-        insert(&db, &release, &members).expect("all there");
+        // More than fit in one statement, the last of them unknown.
+        let mut many: Vec<BlobMember> =
+            (0..2 * ASKED_AT_ONCE as u64).map(|n| member(BlobId::of(&n.to_le_bytes()))).collect();
+        many.iter().for_each(|member| add(member.blob));
+        let last = BlobId::of(b"last");
+        many.push(member(last));
+        assert!(matches!(insert(db, &release, &many), Err(RecordError::NoBlob(blob)) if blob == last));
+        db.execute("DELETE FROM release_blobs", &[]).expect("as a rollback would");
+        db.execute("DELETE FROM releases", &[]).expect("as a rollback would");
+        let id = insert(db, &release, &members).expect("all there");
+        assert_eq!(super::members(db, id).expect("listed").len(), 2);
         let ask = |product: &str, group: &str| {
             let (product, group) = (ProductId::new(product).expect("name"), AccessGroup::new(group).expect("name"));
-            used_otherwise(&db, &product, &group, &[BlobId::of(b"x"), pack]).expect("asked")
+            used_otherwise(db, &product, &group, &[BlobId::of(b"x"), pack]).expect("asked")
         };
         assert_eq!(ask("game", "base"), [], "its own");
         assert_eq!(ask("game", "owners"), [], "an add-on may use the base's");
         assert_eq!(ask("other", "base"), [pack]);
-        assert_eq!(blobs::unknown(&db, [manifest, BlobId::of(b"x"), pack]).expect("asked"), [BlobId::of(b"x")]);
+        assert_eq!(blobs::unknown(db, [manifest, BlobId::of(b"x"), pack]).expect("asked"), [BlobId::of(b"x")]);
     }
 }

@@ -1,12 +1,12 @@
 //! Blobs: up, down, listed, opened, removed.
 
-use crate::support::{Build, RecordingSink, World, now, send};
+use crate::support::{Build, Engine, RecordingSink, World, open, send};
 use axum::body::Body;
 use bytes::Bytes;
 use http::{Method, Request};
 use http_body::Frame;
 use http_body_util::BodyExt as _;
-use penstock_control::{Control, ControlOptions, Credentials};
+use penstock_control::Credentials;
 use penstock_core::api::{BlobAnswer, MissingAnswer};
 use penstock_core::blob::BlobId;
 use penstock_core::catalog::CatalogChange;
@@ -18,6 +18,19 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tower_service::Service as _;
+
+crate::on_both_engines! {
+    what_goes_up_comes_down,
+    bytes_under_a_false_name_leave_nothing,
+    a_full_disk_is_said_and_mends_itself,
+    announced_lengths_are_bounded_and_broken_bodies_leave_nothing,
+    the_missing_are_named_in_the_order_asked,
+    a_blob_is_opened_once_and_removed,
+    a_releases_blobs_are_neither_removed_nor_opened,
+    the_list_is_paged_by_name,
+    many_uploads_of_one_blob_at_once_all_succeed,
+    a_failing_origin_is_reported_without_its_inside,
+}
 
 /// Sizes around the buffers of an upload, and none.
 const SIZES: [usize; 6] = [0, 1, 1 << 18, (1 << 20) - 1, 1 << 20, 3 * (1 << 20) + 7];
@@ -44,9 +57,8 @@ fn in_frames(content: &[u8], frame_bytes: usize) -> Body {
     Body::new(Frames(frames))
 }
 
-#[tokio::test]
-async fn what_goes_up_comes_down() {
-    let world = World::new();
+async fn what_goes_up_comes_down(engine: Engine) {
+    let world = World::new(engine);
     for bytes in SIZES {
         let content = content(bytes);
         let blob = BlobId::of(&content);
@@ -66,9 +78,8 @@ async fn what_goes_up_comes_down() {
     assert!(world.sink.all().is_empty(), "nobody is owed a blob by its mere presence");
 }
 
-#[tokio::test]
-async fn bytes_under_a_false_name_leave_nothing() {
-    let world = World::new();
+async fn bytes_under_a_false_name_leave_nothing(engine: Engine) {
+    let world = World::new(engine);
     let blob = BlobId::of(b"promised");
     let reply = world.call(Method::PUT, &format!("/blobs/{blob}"), "delivered").await;
     assert!(reply.refused(422, "hash_mismatch").contains(&BlobId::of(b"delivered").to_string()));
@@ -78,9 +89,8 @@ async fn bytes_under_a_false_name_leave_nothing() {
     assert!(world.call(Method::PUT, &format!("/blobs/{upper}"), "x").await.refused(400, "bad_request").contains("hex"));
 }
 
-#[tokio::test]
-async fn a_full_disk_is_said_and_mends_itself() {
-    let world = World::new();
+async fn a_full_disk_is_said_and_mends_itself(engine: Engine) {
+    let world = World::new(engine);
     let content = content(2 << 20);
     let blob = BlobId::of(&content);
     world.origin.room.store(1 << 20, Ordering::Relaxed);
@@ -91,9 +101,8 @@ async fn a_full_disk_is_said_and_mends_itself() {
     world.call(Method::PUT, &format!("/blobs/{blob}"), content).await.ok::<Value>();
 }
 
-#[tokio::test]
-async fn announced_lengths_are_bounded_and_broken_bodies_leave_nothing() {
-    let world = World::new();
+async fn announced_lengths_are_bounded_and_broken_bodies_leave_nothing(engine: Engine) {
+    let world = World::new(engine);
     let blob = BlobId::of(b"x");
     let request = Request::put(format!("/admin/v1/blobs/{blob}"))
         .header("content-length", (BLOB_BYTES_MAX + 1).to_string())
@@ -119,9 +128,8 @@ async fn announced_lengths_are_bounded_and_broken_bodies_leave_nothing() {
     assert!(!world.origin.holds(blob));
 }
 
-#[tokio::test]
-async fn the_missing_are_named_in_the_order_asked() {
-    let world = World::new();
+async fn the_missing_are_named_in_the_order_asked(engine: Engine) {
+    let world = World::new(engine);
     let there = world.origin.put(b"there");
     let (a, b) = (BlobId::of(b"a"), BlobId::of(b"b"));
     let answer: MissingAnswer = world.post("/blobs/missing", &json!({ "blobs": [b, there, a] })).await.ok();
@@ -132,9 +140,8 @@ async fn the_missing_are_named_in_the_order_asked() {
     assert!(detail.starts_with("blobs[1]: "), "{detail}");
 }
 
-#[tokio::test]
-async fn a_blob_is_opened_once_and_removed() {
-    let world = World::new();
+async fn a_blob_is_opened_once_and_removed(engine: Engine) {
+    let world = World::new(engine);
     let blob = BlobId::of(b"loose");
     let detail = world.post(&format!("/blobs/{blob}/open"), &()).await.refused(404, "not_found");
     assert!(detail.ends_with("is not stored here: upload it first"), "{detail}");
@@ -156,9 +163,8 @@ async fn a_blob_is_opened_once_and_removed() {
     }
 }
 
-#[tokio::test]
-async fn a_releases_blobs_are_neither_removed_nor_opened() {
-    let world = World::new();
+async fn a_releases_blobs_are_neither_removed_nor_opened(engine: Engine) {
+    let world = World::new(engine);
     world.product("game", "licensed").await;
     let build = Build::new("game", "1");
     world.register(&build).await.ok::<Value>();
@@ -171,9 +177,8 @@ async fn a_releases_blobs_are_neither_removed_nor_opened() {
     world.post(&format!("/blobs/{pack}/open"), &()).await.ok::<Value>();
 }
 
-#[tokio::test]
-async fn the_list_is_paged_by_name() {
-    let world = World::new();
+async fn the_list_is_paged_by_name(engine: Engine) {
+    let world = World::new(engine);
     let mut blobs: Vec<BlobId> = Vec::new();
     for i in 0..7u8 {
         blobs.push(BlobId::of(&[i]));
@@ -199,12 +204,12 @@ async fn the_list_is_paged_by_name() {
     assert_eq!((status.blobs, status.blob_bytes), (7, 7));
 }
 
-#[tokio::test]
-async fn many_uploads_of_one_blob_at_once_all_succeed() {
+async fn many_uploads_of_one_blob_at_once_all_succeed(engine: Engine) {
     let dir = tempfile::tempdir().expect("temp dir");
     let store = Store::open(&dir.path().join("blobs"), StoreOptions::default()).expect("store");
     let sink = Arc::new(RecordingSink::default());
-    let control = crate::support::open(dir.path(), Arc::new(LocalOrigin::new(store.clone())), sink);
+    let database = engine.database(dir.path());
+    let control = open(dir.path(), &database, Arc::new(LocalOrigin::new(store.clone())), sink).expect("opens");
     let router = control.router(Credentials::Socket);
     let content = content(3 << 20);
     let blob = BlobId::of(&content);
@@ -226,19 +231,12 @@ async fn many_uploads_of_one_blob_at_once_all_succeed() {
     assert_eq!(std::fs::read_dir(dir.path().join("blobs/tmp")).expect("tmp").count(), 0);
 }
 
-#[tokio::test]
-async fn a_failing_origin_is_reported_without_its_inside() {
+async fn a_failing_origin_is_reported_without_its_inside(engine: Engine) {
     let dir = tempfile::tempdir().expect("temp dir");
     let store = Store::open(&dir.path().join("blobs"), StoreOptions::default()).expect("store");
     let failing = FailingOrigin::new(Arc::new(LocalOrigin::new(store)));
-    let control = Control::open(ControlOptions {
-        data_dir: dir.path().to_owned(),
-        database_path: dir.path().join("control.sqlite"),
-        origin: Arc::new(failing.clone()),
-        sink: Arc::new(RecordingSink::default()),
-        now,
-    })
-    .expect("opens");
+    let (origin, sink) = (Arc::new(failing.clone()), Arc::new(RecordingSink::default()));
+    let control = open(dir.path(), &engine.database(dir.path()), origin, sink).expect("opens");
     let mut router = control.router(Credentials::Socket);
     let content = content(2 << 20);
     let blob = BlobId::of(&content);

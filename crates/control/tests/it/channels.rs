@@ -1,6 +1,7 @@
 //! Channels: moved, renewed, believed by clients.
 
-use crate::support::{Build, NOW, World, believed, delegation};
+use crate::behind::execute;
+use crate::support::{Build, Engine, NOW, World, believed, delegation};
 use penstock_control::{ChannelStanding, ChannelsStanding};
 use penstock_core::api::{ChannelRow, ChannelsAnswer};
 use penstock_core::catalog::CatalogChange;
@@ -11,8 +12,19 @@ use penstock_core::time::UnixSeconds;
 use penstock_core::trust::{Memory, Wanted, verify_offer};
 use serde_json::Value;
 
-async fn two_releases() -> World {
-    let world = World::new();
+crate::on_both_engines! {
+    a_channel_moves_and_clients_believe_it,
+    a_channel_says_that_what_it_offers_is_withdrawn,
+    impossible_moves_are_refused,
+    heads_are_renewed_daily_and_never_change_what_is_offered,
+    an_expired_delegation_stops_signing_until_the_publisher_delegates_anew,
+    a_node_with_a_new_channel_key_signs_again_once_it_is_delegated,
+    heads_from_before_a_new_delegation_are_signed_again_with_it,
+    a_damaged_product_does_not_end_the_renewal_of_others,
+}
+
+async fn two_releases(engine: Engine) -> World {
+    let world = World::new(engine);
     world.product("game", "open").await;
     for version in ["1", "2"] {
         world.register(&Build::new("game", version)).await.ok::<Value>();
@@ -20,9 +32,8 @@ async fn two_releases() -> World {
     world
 }
 
-#[tokio::test]
-async fn a_channel_moves_and_clients_believe_it() {
-    let world = two_releases().await;
+async fn a_channel_moves_and_clients_believe_it(engine: Engine) {
+    let world = two_releases(engine).await;
     let row: ChannelRow = world.offer("game", "stable", "1").await.ok();
     assert_eq!((row.sequence, row.version.as_str(), row.previous), (1, "1", None));
     assert_eq!(row.expires, NOW.plus(HEAD_LIFE_SECONDS));
@@ -43,9 +54,8 @@ async fn a_channel_moves_and_clients_believe_it() {
     assert_eq!(one, back);
 }
 
-#[tokio::test]
-async fn a_channel_says_that_what_it_offers_is_withdrawn() {
-    let world = two_releases().await;
+async fn a_channel_says_that_what_it_offers_is_withdrawn(engine: Engine) {
+    let world = two_releases(engine).await;
     world.offer("game", "stable", "1").await.ok::<Value>();
     let moved: ChannelStanding = world.offer("game", "stable", "2").await.ok();
     assert!(!moved.withdrawn && !moved.previous_withdrawn, "{moved:?}");
@@ -64,9 +74,8 @@ async fn a_channel_says_that_what_it_offers_is_withdrawn() {
     }
 }
 
-#[tokio::test]
-async fn impossible_moves_are_refused() {
-    let world = two_releases().await;
+async fn impossible_moves_are_refused(engine: Engine) {
+    let world = two_releases(engine).await;
     world.offer("game", "stable", "3").await.refused(404, "not_found");
     world.offer("other", "stable", "1").await.refused(404, "not_found");
     world.offer("game", "stable%0a", "1").await.refused(400, "bad_request");
@@ -78,17 +87,16 @@ async fn impossible_moves_are_refused() {
     assert!(!world.sink.all().iter().any(|change| matches!(change, CatalogChange::Offer(_))));
 }
 
-#[tokio::test]
-async fn heads_are_renewed_daily_and_never_change_what_is_offered() {
-    let world = two_releases().await;
+async fn heads_are_renewed_daily_and_never_change_what_is_offered(engine: Engine) {
+    let world = two_releases(engine).await;
     world.offer("game", "stable", "1").await.ok::<Value>();
     world.offer("game", "stable", "2").await.ok::<Value>();
     world.offer("game", "beta", "2").await.ok::<Value>();
-    assert_eq!(world.control.renew_heads(NOW.plus(HEAD_RENEW_SECONDS - 1)).expect("renew").renewed, 0);
+    assert_eq!(world.renew(NOW.plus(HEAD_RENEW_SECONDS - 1)).renewed, 0);
     let mut at = NOW;
     for day in 1..=20 {
         at = at.plus(HEAD_RENEW_SECONDS);
-        let report = world.control.renew_heads(at).expect("renew");
+        let report = world.renew(at);
         assert_eq!((report.renewed, report.refused.len()), (2, 0), "day {day}");
     }
     let row: ChannelRow = world.get("/products/game/channels/stable").await.ok();
@@ -99,9 +107,8 @@ async fn heads_are_renewed_daily_and_never_change_what_is_offered() {
     believed(&world.sink.last_offer(), 1, at);
 }
 
-#[tokio::test]
-async fn an_expired_delegation_stops_signing_until_the_publisher_delegates_anew() {
-    let world = World::new();
+async fn an_expired_delegation_stops_signing_until_the_publisher_delegates_anew(engine: Engine) {
+    let world = World::new(engine);
     world.product("game", "open").await;
     let build = Build::new("game", "1");
     let mut request = build.request(&world);
@@ -124,18 +131,17 @@ async fn an_expired_delegation_stops_signing_until_the_publisher_delegates_anew(
     world.post("/products/game/releases", &request).await.ok::<Value>();
     world.offer("game", "stable", "1").await.ok::<Value>();
     let later = NOW.plus(HEAD_RENEW_SECONDS);
-    let report = world.control.renew_heads(later).expect("renew");
+    let report = world.renew(later);
     assert_eq!((report.renewed, report.refused), (0, vec![build.root.product.clone()]));
     request.delegation = sign(statement(2, NOW.plus(1000 * HEAD_RENEW_SECONDS)));
     assert_eq!(world.post("/products/game/releases", &request).await.status, 200);
     assert_eq!(world.sink.last_offer().delegation, request.delegation, "offers travel with the new one at once");
-    assert_eq!(world.control.renew_heads(later).expect("renew").renewed, 1);
+    assert_eq!(world.renew(later).renewed, 1);
     believed(&world.sink.last_offer(), 1, later);
 }
 
-#[tokio::test]
-async fn a_node_with_a_new_channel_key_signs_again_once_it_is_delegated() {
-    let world = two_releases().await;
+async fn a_node_with_a_new_channel_key_signs_again_once_it_is_delegated(engine: Engine) {
+    let world = two_releases(engine).await;
     world.offer("game", "stable", "1").await.ok::<Value>();
     let stolen = world.control.channel_key();
     std::fs::remove_file(world.dir.path().join("keys/channel.key")).expect("lost");
@@ -160,12 +166,11 @@ async fn a_node_with_a_new_channel_key_signs_again_once_it_is_delegated() {
 
 /// A client whose last head was by a key that this delegation takes back believes only what was
 /// signed after it; an old head of the remaining key must not keep it waiting for a day.
-#[tokio::test]
-async fn heads_from_before_a_new_delegation_are_signed_again_with_it() {
-    let world = two_releases().await;
+async fn heads_from_before_a_new_delegation_are_signed_again_with_it(engine: Engine) {
+    let world = two_releases(engine).await;
     world.offer("game", "stable", "1").await.ok::<Value>();
     let days_ago = UnixSeconds(NOW.0 - 3 * HEAD_RENEW_SECONDS);
-    assert_eq!(world.control.renew_heads(days_ago).expect("renew").renewed, 1, "signed by a clock that was wrong");
+    assert_eq!(world.renew(days_ago).renewed, 1, "signed by a clock that was wrong");
     let mut request = Build::new("game", "1").request(&world);
     request.delegation = delegation(1, "game", world.control.channel_key(), 2);
     world.post("/products/game/releases", &request).await.ok::<Value>();
@@ -174,23 +179,20 @@ async fn heads_from_before_a_new_delegation_are_signed_again_with_it() {
 }
 
 /// One product's damaged rows must not let every other product's heads expire.
-#[tokio::test]
-async fn a_damaged_product_does_not_end_the_renewal_of_others() {
-    let world = World::new();
+async fn a_damaged_product_does_not_end_the_renewal_of_others(engine: Engine) {
+    let world = World::new(engine);
     for product in ["a", "b", "c", "d", "e"] {
         world.product(product, "open").await;
         world.register(&Build::new(product, "1")).await.ok::<Value>();
         world.offer(product, "stable", "1").await.ok::<Value>();
     }
-    let database = rusqlite::Connection::open(world.dir.path().join("control.sqlite")).expect("database");
-    let damage = |sql: &str| assert_eq!(database.execute(sql, []).expect(sql), 1);
+    let damage = |sql: &str| assert_eq!(execute(&world.database, sql), 1);
     damage("INSERT INTO rotations (product, step, added, envelope) VALUES ('a', 0, 0, x'00')");
     damage("UPDATE products SET delegation = x'00' WHERE id = 'b'");
     damage("UPDATE heads SET issued = -1 WHERE product = 'c'");
     damage("UPDATE products SET publisher = 'nobody' WHERE id = 'd'");
-    drop(database);
     let later = NOW.plus(HEAD_RENEW_SECONDS);
-    let report = world.control.renew_heads(later).expect("renewed");
+    let report = world.renew(later);
     let names = |list: &[penstock_core::id::ProductId]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(
         (report.renewed, names(&report.refused), names(&report.failed)),

@@ -1,7 +1,9 @@
 //! kill -9 in the middle of writing: what was acknowledged is there, and nothing is half there.
 
-use crate::support::{Build, MemoryOrigin, RecordingSink, World, full, open};
+use crate::behind::{change_log, settle};
+use crate::support::{Build, Engine, MemoryOrigin, RecordingSink, World, full, open};
 use http::Method;
+use penstock_control::{Database, SecretText};
 use penstock_core::api::{ChannelsAnswer, ProductsAnswer};
 use penstock_core::catalog::CatalogChange;
 use penstock_core::desk::StatusAnswer;
@@ -12,15 +14,10 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 const CHILD: &str = "PENSTOCK_CONTROL_CRASH_DIR";
+/// The server's URL; a file in the directory is the database without it.
+const CHILD_URL: &str = "PENSTOCK_CONTROL_CRASH_URL";
 
-/// The whole change log, read by a connection of our own.
-pub(crate) fn change_log(path: &Path) -> Vec<(i64, CatalogChange)> {
-    let connection = rusqlite::Connection::open(path).expect("database");
-    let mut statement =
-        connection.prepare("SELECT sequence, body FROM change_log ORDER BY sequence").expect("statement");
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, String>(1)?))).expect("query");
-    rows.map(|row| row.expect("row")).map(|(n, body)| (n, serde_json::from_str(&body).expect("change"))).collect()
-}
+crate::on_both_engines! { what_was_acknowledged_survives_a_kill_at_any_instant }
 
 /// Not a test of its own: the process that is killed. It writes for ever and says what was acknowledged.
 #[tokio::test]
@@ -30,7 +27,11 @@ async fn child_that_writes_until_it_is_killed() {
     let dir = tempfile::TempDir::new_in(dir).expect("temp dir");
     let mut out = std::io::stdout().lock();
     writeln!(out, "dir {}", dir.path().display()).expect("stdout");
-    let world = World::at(dir, MemoryOrigin::new(), Arc::new(RecordingSink::default()));
+    let database = match std::env::var(CHILD_URL) {
+        Ok(url) => Database::Postgres(SecretText::new(url)),
+        Err(_) => Engine::Sqlite.database(dir.path()),
+    };
+    let world = World::at(dir, database, MemoryOrigin::new(), Arc::new(RecordingSink::default()));
     world.product("game", "open").await;
     for version in ["a", "b"] {
         world.register(&Build::new("game", version)).await.ok::<Value>();
@@ -45,13 +46,17 @@ async fn child_that_writes_until_it_is_killed() {
     }
 }
 
-#[tokio::test]
-async fn what_was_acknowledged_survives_a_kill_at_any_instant() {
+async fn what_was_acknowledged_survives_a_kill_at_any_instant(engine: Engine) {
     let parent = tempfile::tempdir().expect("temp dir");
     // Different numbers of acknowledgements before the kill land it at different points of a write.
     let few = vec![1usize, 2, 5, 12, 31, 50];
     for acknowledged in if full() { (1..=60).chain([100, 200, 400]).collect() } else { few } {
-        let mut child = Command::new(std::env::current_exe().expect("this test"))
+        let mut command = Command::new(std::env::current_exe().expect("this test"));
+        let server = engine.database(parent.path());
+        if let Database::Postgres(url) = &server {
+            command.env(CHILD_URL, url.expose());
+        }
+        let mut child = command
             .args([
                 "--exact",
                 "crash::child_that_writes_until_it_is_killed",
@@ -75,13 +80,19 @@ async fn what_was_acknowledged_survives_a_kill_at_any_instant() {
         said.extend(lines.filter(|line| line.starts_with("product ") || line.starts_with("head ")));
         child.wait().expect("gone");
         assert!(said.len() >= acknowledged);
-        check(Path::new(&dir), &said).await;
+        let dir = Path::new(&dir);
+        let database = match engine {
+            Engine::Sqlite => engine.database(dir),
+            Engine::Postgres => server,
+        };
+        settle(&database);
+        check(dir, &database, &said).await;
     }
 }
 
-async fn check(dir: &Path, said: &[String]) {
+async fn check(dir: &Path, database: &Database, said: &[String]) {
     let sink = Arc::new(RecordingSink::default());
-    let control = open(dir, MemoryOrigin::new(), Arc::clone(&sink) as _);
+    let control = open(dir, database, MemoryOrigin::new(), Arc::clone(&sink) as _).expect("opens");
     let router = control.router(penstock_control::Credentials::Socket);
     let get = async |path: &str| {
         let request = http::Request::builder().method(Method::GET).uri(format!("/admin/v1{path}"));
@@ -97,7 +108,7 @@ async fn check(dir: &Path, said: &[String]) {
             _ => unreachable!("only these lines were kept: {line}"),
         }
     }
-    let log = change_log(&dir.join("control.sqlite"));
+    let log = change_log(database);
     let numbers: Vec<i64> = log.iter().map(|(number, _)| *number).collect();
     assert_eq!(numbers, (1..=numbers.len() as i64).collect::<Vec<_>>(), "gap-free");
     let status: StatusAnswer = get("/status").await.ok();

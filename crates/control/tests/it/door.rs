@@ -1,6 +1,6 @@
 //! Credentials, ids, problem documents, and a real Unix socket.
 
-use crate::support::{World, send};
+use crate::support::{DATABASE_PASSWORD, Engine, World, send};
 use axum::body::Body;
 use bytes::Bytes;
 use http::{Method, Request};
@@ -15,6 +15,15 @@ use serde_json::Value;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
+crate::on_both_engines! {
+    the_network_needs_the_token_whatever_the_path,
+    unknown_paths_and_methods_are_problems_with_ids,
+    bodies_are_bounded_whether_announced_or_not,
+    secrets_are_in_no_debug_output,
+    secrets_are_in_no_log,
+    the_api_works_over_a_unix_socket,
+}
+
 fn get(path: &str, authorization: Option<&str>) -> Request<Body> {
     let mut request = Request::get(path);
     if let Some(value) = authorization {
@@ -23,9 +32,8 @@ fn get(path: &str, authorization: Option<&str>) -> Request<Body> {
     request.body(Body::empty()).expect("a request")
 }
 
-#[tokio::test]
-async fn the_network_needs_the_token_whatever_the_path() {
-    let world = World::new();
+async fn the_network_needs_the_token_whatever_the_path(engine: Engine) {
+    let world = World::new(engine);
     let token = world.control.admin_token().expose().to_owned();
     let router = world.control.router(Credentials::Bearer(world.control.admin_token().clone()));
     let wrong = [
@@ -57,9 +65,8 @@ async fn the_network_needs_the_token_whatever_the_path() {
     }
 }
 
-#[tokio::test]
-async fn unknown_paths_and_methods_are_problems_with_ids() {
-    let world = World::new();
+async fn unknown_paths_and_methods_are_problems_with_ids(engine: Engine) {
+    let world = World::new(engine);
     for path in ["/nothing", "/products/a/b", "/products/", ""] {
         world.get(path).await.refused(404, "not_found");
     }
@@ -75,9 +82,8 @@ async fn unknown_paths_and_methods_are_problems_with_ids() {
     assert_ne!(a["request_id"], b["request_id"]);
 }
 
-#[tokio::test]
-async fn bodies_are_bounded_whether_announced_or_not() {
-    let world = World::new();
+async fn bodies_are_bounded_whether_announced_or_not(engine: Engine) {
+    let world = World::new(engine);
     let body = vec![b' '; ADMIN_JSON_BYTES_MAX + 1];
     world.call(Method::POST, "/products", body.clone()).await.refused(413, "body_too_large");
     let announced = Request::post("/admin/v1/products")
@@ -90,13 +96,13 @@ async fn bodies_are_bounded_whether_announced_or_not() {
     world.call(Method::POST, "/products", "[]").await.refused(400, "bad_request");
 }
 
-#[tokio::test]
-async fn secrets_are_in_no_debug_output() {
-    let world = World::new();
+async fn secrets_are_in_no_debug_output(engine: Engine) {
+    let world = World::new(engine);
     let token = world.control.admin_token().expose().to_owned();
     let credentials = Credentials::Bearer(SecretText::new(token.clone()));
     let router = world.control.router(credentials.clone());
-    let printed = format!("{:?} {credentials:?} {router:?}", world.control);
+    let printed = format!("{:?} {credentials:?} {router:?} {:?}", world.control, world.database);
+    assert!(!printed.contains(DATABASE_PASSWORD));
     assert!(printed.contains("channel_key") && printed.contains("****"));
     let keys = world.dir.path().join("keys");
     for name in ["admin.token", "channel.key", "token.key"] {
@@ -119,9 +125,8 @@ impl Write for Written {
     }
 }
 
-#[tokio::test]
-async fn secrets_are_in_no_log() {
-    let world = World::new();
+async fn secrets_are_in_no_log(engine: Engine) {
+    let world = World::new(engine);
     let token = world.control.admin_token().expose().to_owned();
     let router = world.control.router(Credentials::Bearer(world.control.admin_token().clone()));
     let written = Written::default();
@@ -141,14 +146,14 @@ async fn secrets_are_in_no_log() {
     drop(guard);
     let log = String::from_utf8(written.0.lock().expect("lock").clone()).expect("utf-8");
     assert!(log.contains("an admin call was refused") && log.contains("/admin/v1/tokens"), "{log}");
-    for secret in [token.as_str(), minted.token.as_str(), "a-secret-that-is-wrong", "a-secret-query"] {
+    let secrets = [token.as_str(), minted.token.as_str(), "a-secret-that-is-wrong", "a-secret-query"];
+    for secret in secrets.into_iter().chain([DATABASE_PASSWORD]) {
         assert!(!log.contains(secret), "{log}");
     }
 }
 
-#[tokio::test]
-async fn the_api_works_over_a_unix_socket() {
-    let world = World::new();
+async fn the_api_works_over_a_unix_socket(engine: Engine) {
+    let world = World::new(engine);
     world.product("game", "open").await;
     let path = world.dir.path().join("node.sock");
     let listener = tokio::net::UnixListener::bind(&path).expect("bind");

@@ -1,9 +1,13 @@
-//! The admin API as its callers meet it, over real requests, and the record as a crash leaves it.
+//! The admin API as its callers meet it, over real requests, and the record as a crash leaves it: each
+//! test on both engines, unless it says why not.
 
+mod behind;
 mod blobs;
 mod channels;
 mod crash;
 mod door;
+mod fleet;
+mod migrations;
 mod node;
 mod products;
 mod releases;

@@ -1,13 +1,19 @@
 //! Products: created, changed, listed, refused.
 
-use crate::support::{Build, World};
+use crate::support::{Build, Engine, World};
 use penstock_core::api::{ProductsAnswer, SigningAnswer};
 use penstock_core::catalog::{AccessClass, CatalogChange, Product};
 use serde_json::json;
 
-#[tokio::test]
-async fn a_product_is_created_changed_and_told_each_time() {
-    let world = World::new();
+crate::on_both_engines! {
+    a_product_is_created_changed_and_told_each_time,
+    changing_access_keeps_what_the_publisher_signed,
+    a_publisher_learns_the_channel_key_before_it_signs,
+    malformed_products_are_refused_by_field,
+}
+
+async fn a_product_is_created_changed_and_told_each_time(engine: Engine) {
+    let world = World::new(engine);
     let reply = world.post("/products", &json!({ "id": "game", "access": "open" })).await;
     assert_eq!(reply.status, 201);
     let product: Product = reply.ok();
@@ -26,9 +32,8 @@ async fn a_product_is_created_changed_and_told_each_time() {
     assert_eq!(list.products.iter().map(|p| p.id.as_str()).collect::<Vec<_>>(), ["demo", "game"]);
 }
 
-#[tokio::test]
-async fn changing_access_keeps_what_the_publisher_signed() {
-    let world = World::new();
+async fn changing_access_keeps_what_the_publisher_signed(engine: Engine) {
+    let world = World::new(engine);
     world.product("game", "open").await;
     world.register(&Build::new("game", "1")).await.ok::<serde_json::Value>();
     world.product("game", "closed").await;
@@ -37,9 +42,8 @@ async fn changing_access_keeps_what_the_publisher_signed() {
     assert_eq!(signing.delegation_sequence, 1);
 }
 
-#[tokio::test]
-async fn a_publisher_learns_the_channel_key_before_it_signs() {
-    let world = World::new();
+async fn a_publisher_learns_the_channel_key_before_it_signs(engine: Engine) {
+    let world = World::new(engine);
     world.product("game", "open").await;
     let signing: SigningAnswer = world.get("/products/game/signing").await.ok();
     assert_eq!(signing.channel_key, world.control.channel_key());
@@ -49,9 +53,8 @@ async fn a_publisher_learns_the_channel_key_before_it_signs() {
     assert_eq!(signing.delegated, world.control.channel_key().to_string());
 }
 
-#[tokio::test]
-async fn malformed_products_are_refused_by_field() {
-    let world = World::new();
+async fn malformed_products_are_refused_by_field(engine: Engine) {
+    let world = World::new(engine);
     let cases = [
         (json!({ "id": "../x", "access": "open" }), "id: "),
         (json!({ "id": "game", "access": "free" }), "access: "),

@@ -1,6 +1,6 @@
 //! Releases: what is accepted, and every way to be refused.
 
-use crate::support::{Build, World, delegation, key, member, publisher_text};
+use crate::support::{Build, Engine, WATCHDOG, World, delegation, key, member, publisher_text};
 use penstock_control::ReleaseChange;
 use penstock_core::api::{RegisterRelease, ReleasesAnswer, SigningAnswer};
 use penstock_core::blob::BlobId;
@@ -10,23 +10,40 @@ use penstock_core::id::{Platform, Version};
 use serde_json::Value;
 use std::sync::Arc;
 
-async fn game() -> World {
-    let world = World::new();
+crate::on_both_engines! {
+    a_release_is_registered_told_and_listed,
+    the_same_registration_again_changes_nothing,
+    a_version_never_changes,
+    each_false_claim_has_its_own_refusal,
+    a_part_of_another_length_is_refused,
+    the_first_release_pins_the_publisher,
+    delegations_only_go_forward,
+    content_never_reaches_a_wider_audience,
+    a_release_is_taken_back_and_given_out_again,
+    a_withdrawal_names_the_channels_that_offer_the_release,
+    a_release_whose_blobs_were_lost_is_reported_and_mended,
+    a_release_may_leave_the_delegation_in_force,
+    other_changes_go_on_while_a_release_is_checked,
+    an_audience_that_changes_during_the_check_is_noticed,
+    a_release_is_registered_however_much_changes_meanwhile,
+}
+
+async fn game(engine: Engine) -> World {
+    let world = World::new(engine);
     world.product("game", "licensed").await;
     world
 }
 
-#[tokio::test]
-async fn a_release_is_registered_told_and_listed() {
-    let world = game().await;
+async fn a_release_is_registered_told_and_listed(engine: Engine) {
+    let world = game(engine).await;
     let build = Build::new("game", "1.0+a~b").component("lang.de", "base");
     let reply = world.register(&build).await;
     assert_eq!(reply.status, 201);
     let release: Release = reply.ok();
     assert_eq!((release.content_bytes, release.entry_count, release.state), (2000, 2, ReleaseState::Live));
     assert_eq!(release.manifest_bytes, build.manifest().len() as u64);
-    let CatalogChange::Release { release: told, members } = world.sink.all().pop().expect("told") else {
-        panic!("a release was told last")
+    let CatalogChange::Release { release: told, members, .. } = world.sink.all().pop().expect("told") else {
+        unreachable!("a release was told last")
     };
     assert_eq!((&told, members.len()), (&release, 7));
     world.register(&Build::new("game", "1.1")).await.ok::<Value>();
@@ -39,9 +56,8 @@ async fn a_release_is_registered_told_and_listed() {
     assert_eq!(world.get("/products/game/releases/1.0%2Ba~b").await.ok::<Release>(), release, "reads as a release too");
 }
 
-#[tokio::test]
-async fn the_same_registration_again_changes_nothing() {
-    let world = game().await;
+async fn the_same_registration_again_changes_nothing(engine: Engine) {
+    let world = game(engine).await;
     let build = Build::new("game", "1");
     let first: Release = world.register(&build).await.ok();
     let told = world.sink.all().len();
@@ -51,9 +67,8 @@ async fn the_same_registration_again_changes_nothing() {
     assert_eq!(world.sink.all().len(), told);
 }
 
-#[tokio::test]
-async fn a_version_never_changes() {
-    let world = game().await;
+async fn a_version_never_changes(engine: Engine) {
+    let world = game(engine).await;
     world.register(&Build::new("game", "1")).await.ok::<Value>();
     let other = Build::new("game", "1").component("more", "base");
     let detail = world.register(&other).await.refused(409, "conflict");
@@ -66,10 +81,9 @@ async fn a_version_never_changes() {
     world.register(&windows).await.ok::<Value>();
 }
 
-#[tokio::test]
-async fn each_false_claim_has_its_own_refusal() {
+async fn each_false_claim_has_its_own_refusal(engine: Engine) {
     type Spoil = fn(&mut RegisterRelease, &World);
-    let world = game().await;
+    let world = game(engine).await;
     let build = Build::new("game", "1");
     let cases: [(&str, u16, &str, &str, Spoil); 13] = [
         ("version", 400, "bad_request", "for version 1, not 2", |r, _| {
@@ -119,18 +133,16 @@ async fn each_false_claim_has_its_own_refusal() {
     world.register(&build).await.ok::<Value>();
 }
 
-#[tokio::test]
-async fn a_part_of_another_length_is_refused() {
-    let world = game().await;
+async fn a_part_of_another_length_is_refused(engine: Engine) {
+    let world = game(engine).await;
     let mut build = Build::new("game", "1");
     build.root.components[0].tree[0].stored_bytes += 1;
     let detail = world.register(&build).await.refused(409, "conflict");
     assert!(detail.contains("the manifest says"), "{detail}");
 }
 
-#[tokio::test]
-async fn the_first_release_pins_the_publisher() {
-    let world = game().await;
+async fn the_first_release_pins_the_publisher(engine: Engine) {
+    let world = game(engine).await;
     world.register(&Build::new("game", "1")).await.ok::<Value>();
     let mut stranger = Build::new("game", "2");
     (stranger.publisher, stranger.signer, stranger.delegation_sequence) = (2, 2, 2);
@@ -143,9 +155,8 @@ async fn the_first_release_pins_the_publisher() {
     assert_eq!(list.releases.len(), 1);
 }
 
-#[tokio::test]
-async fn delegations_only_go_forward() {
-    let world = game().await;
+async fn delegations_only_go_forward(engine: Engine) {
+    let world = game(engine).await;
     let mut first = Build::new("game", "1");
     first.delegation_sequence = 5;
     world.register(&first).await.ok::<Value>();
@@ -171,9 +182,8 @@ async fn delegations_only_go_forward() {
     world.register(&older).await.ok::<Value>();
 }
 
-#[tokio::test]
-async fn content_never_reaches_a_wider_audience() {
-    let world = game().await;
+async fn content_never_reaches_a_wider_audience(engine: Engine) {
+    let world = game(engine).await;
     world.product("demo", "open").await;
     world.product("secret", "closed").await;
     let secret = Build::new("secret", "1").pack("base", "base", b"secret pack");
@@ -207,15 +217,16 @@ async fn content_never_reaches_a_wider_audience() {
     }
 }
 
-#[tokio::test]
-async fn a_release_is_taken_back_and_given_out_again() {
-    let world = game().await;
+async fn a_release_is_taken_back_and_given_out_again(engine: Engine) {
+    let world = game(engine).await;
     world.register(&Build::new("game", "1")).await.ok::<Value>();
     let path = "/products/game/releases/1";
     let told = world.sink.all().len();
     let withdrawn: Release = world.post(&format!("{path}/withdraw?platform=any"), &()).await.ok();
     assert_eq!(withdrawn.state, ReleaseState::Withdrawn);
-    let CatalogChange::Release { release, members } = world.sink.all().pop().expect("told") else { panic!("told") };
+    let CatalogChange::Release { release, members, .. } = world.sink.all().pop().expect("told") else {
+        unreachable!("told last")
+    };
     assert_eq!((release.state, members.len()), (ReleaseState::Withdrawn, 4));
     world.post(&format!("{path}/withdraw"), &()).await.ok::<Release>();
     assert_eq!(world.sink.all().len(), told + 1, "withdrawing twice is one change");
@@ -229,9 +240,8 @@ async fn a_release_is_taken_back_and_given_out_again() {
 }
 
 /// Channels go on offering what was withdrawn; whoever withdraws it is told which.
-#[tokio::test]
-async fn a_withdrawal_names_the_channels_that_offer_the_release() {
-    let world = game().await;
+async fn a_withdrawal_names_the_channels_that_offer_the_release(engine: Engine) {
+    let world = game(engine).await;
     let windows = Platform::new("windows-x86_64").expect("name");
     for version in ["1", "2"] {
         world.register(&Build::new("game", version)).await.ok::<Value>();
@@ -255,9 +265,8 @@ async fn a_withdrawal_names_the_channels_that_offer_the_release() {
     assert_eq!((&document["version"], &document["offered_by"]), (&"1".into(), &serde_json::json!(["stable"])));
 }
 
-#[tokio::test]
-async fn a_release_whose_blobs_were_lost_is_reported_and_mended() {
-    let world = game().await;
+async fn a_release_whose_blobs_were_lost_is_reported_and_mended(engine: Engine) {
+    let world = game(engine).await;
     let build = Build::new("game", "1");
     world.register(&build).await.ok::<Value>();
     world.offer("game", "stable", "1").await.ok::<Value>();
@@ -279,9 +288,8 @@ async fn a_release_whose_blobs_were_lost_is_reported_and_mended() {
     world.offer("game", "beta", "1").await.ok::<Value>();
 }
 
-#[tokio::test]
-async fn a_release_may_leave_the_delegation_in_force() {
-    let world = game().await;
+async fn a_release_may_leave_the_delegation_in_force(engine: Engine) {
+    let world = game(engine).await;
     let mut request = Build::new("game", "1").request(&world);
     request.delegation.clear();
     let detail = world.post("/products/game/releases", &request).await.refused(409, "conflict");
@@ -304,9 +312,8 @@ async fn a_release_may_leave_the_delegation_in_force() {
 }
 
 /// A check of 100,000 blobs takes seconds; it used to hold the writer's lock all the while.
-#[tokio::test]
-async fn other_changes_go_on_while_a_release_is_checked() {
-    let world = Arc::new(game().await);
+async fn other_changes_go_on_while_a_release_is_checked(engine: Engine) {
+    let world = Arc::new(game(engine).await);
     world.register(&Build::new("game", "0")).await.ok::<Value>();
     let build = Build::new("game", "1");
     let request = build.request(&world);
@@ -336,13 +343,9 @@ async fn other_changes_go_on_while_a_release_is_checked() {
     }
 }
 
-/// Ends a test that would hang; nothing that is right comes near it.
-const WATCHDOG: std::time::Duration = std::time::Duration::from_secs(60);
-
 /// While the game's release is checked, a closed product becomes the first owner of a pack in it.
-#[tokio::test]
-async fn an_audience_that_changes_during_the_check_is_noticed() {
-    let world = Arc::new(game().await);
+async fn an_audience_that_changes_during_the_check_is_noticed(engine: Engine) {
+    let world = Arc::new(game(engine).await);
     world.product("secret", "closed").await;
     let build = Build::new("game", "1").pack("base", "base", b"the pack");
     let request = build.request(&world);
@@ -357,8 +360,7 @@ async fn an_audience_that_changes_during_the_check_is_noticed() {
 }
 
 /// A record that never rests: the check is done under the lock in the end.
-#[tokio::test]
-async fn a_release_is_registered_however_much_changes_meanwhile() {
+async fn a_release_is_registered_however_much_changes_meanwhile(engine: Engine) {
     fn keep_changing(world: &Arc<World>, blob: BlobId, left: u32) {
         let (theirs, runtime) = (Arc::clone(world), tokio::runtime::Handle::current());
         world.origin.when_asked_for(blob, move || {
@@ -368,7 +370,7 @@ async fn a_release_is_registered_however_much_changes_meanwhile() {
             }
         });
     }
-    let world = Arc::new(game().await);
+    let world = Arc::new(game(engine).await);
     let build = Build::new("game", "1");
     let request = build.request(&world);
     // The record knows the blobs, so each look asks the store once.

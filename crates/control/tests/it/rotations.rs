@@ -1,6 +1,6 @@
 //! Rotations of a publisher's keys.
 
-use crate::support::{Build, NOW, World, believed, delegation, key};
+use crate::support::{Build, Engine, NOW, World, believed, delegation, key};
 use penstock_core::api::SigningAnswer;
 use penstock_core::desk::{PostRotation, RotationAnswer};
 use penstock_core::envelope::Purpose;
@@ -9,22 +9,26 @@ use penstock_core::sign::{SecretKey, seal};
 use penstock_core::statement::Rotation;
 use serde_json::Value;
 
+crate::on_both_engines! {
+    a_key_is_replaced_without_a_gap,
+    false_rotations_are_refused,
+}
+
 fn rotation(successor: &TrustSet, signers: &[&SecretKey]) -> Vec<u8> {
     let statement = Rotation { successor: successor.clone(), issued: NOW };
     seal(Purpose::Rotation, statement.encode(), signers).encode()
 }
 
-async fn offered() -> World {
-    let world = World::new();
+async fn offered(engine: Engine) -> World {
+    let world = World::new(engine);
     world.product("game", "open").await;
     world.register(&Build::new("game", "1")).await.ok::<Value>();
     world.offer("game", "stable", "1").await.ok::<Value>();
     world
 }
 
-#[tokio::test]
-async fn a_key_is_replaced_without_a_gap() {
-    let world = offered().await;
+async fn a_key_is_replaced_without_a_gap(engine: Engine) {
+    let world = offered(engine).await;
     let (old, new) = (key(1), key(2));
     let both = TrustSet::new(vec![old.public(), new.public()], 1).expect("set");
     // First to a set of both, which keeps the delegation and the release in force ...
@@ -57,9 +61,8 @@ async fn a_key_is_replaced_without_a_gap() {
     world.register(&outdated).await.refused(403, "signature_refused");
 }
 
-#[tokio::test]
-async fn false_rotations_are_refused() {
-    let world = offered().await;
+async fn false_rotations_are_refused(engine: Engine) {
+    let world = offered(engine).await;
     let (old, new, stranger) = (key(1), key(2), key(3));
     let single = TrustSet::single(new.public());
     let fresh = || delegation(2, "game", world.control.channel_key(), 2);

@@ -5,7 +5,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
-use penstock_control::{Control, ControlOptions, Credentials};
+use penstock_control::{Control, ControlError, ControlOptions, Credentials, Database, RenewReport, SecretText};
 use penstock_core::api::RegisterRelease;
 use penstock_core::blob::{BlobId, BlobSize};
 use penstock_core::catalog::{BlobMember, CatalogChange, CatalogSink, Offer};
@@ -18,13 +18,15 @@ use penstock_core::statement::Delegation;
 use penstock_core::time::UnixSeconds;
 use penstock_core::trust::{Memory, VerifiedHead, Wanted, follow_rotations, verify_offer};
 use penstock_origin::{Origin, OriginDraft, OriginError};
+use penstock_testkit::PostgresServer;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 use tower_service::Service as _;
 
 /// The clock of every test.
@@ -126,17 +128,24 @@ impl OriginDraft for MemoryDraft {
 
 /// What edges were told, in order.
 #[derive(Default)]
-pub(crate) struct RecordingSink(Mutex<Vec<CatalogChange>>);
+pub(crate) struct RecordingSink(Mutex<Vec<CatalogChange>>, Condvar);
 
 impl CatalogSink for RecordingSink {
-    fn apply(&self, change: CatalogChange) {
+    fn apply(&self, _: u64, change: CatalogChange) {
         self.0.lock().expect("lock").push(change);
+        self.1.notify_all();
     }
 }
 
 impl RecordingSink {
     pub(crate) fn all(&self) -> Vec<CatalogChange> {
         self.0.lock().expect("lock").clone()
+    }
+    /// Waits until so many changes were told; whether they were in time.
+    pub(crate) fn await_len(&self, length: usize, within: Duration) -> bool {
+        let told = self.0.lock().expect("lock");
+        let (told, _) = self.1.wait_timeout_while(told, within, |told| told.len() < length).expect("lock");
+        told.len() >= length
     }
     pub(crate) fn clear(&self) {
         self.0.lock().expect("lock").clear();
@@ -150,6 +159,9 @@ impl RecordingSink {
     }
 }
 
+/// Ends a test that would hang; nothing that is right comes near it.
+pub(crate) const WATCHDOG: Duration = Duration::from_secs(60);
+
 /// Whether to run the long matrices, as `cargo xtask full` does.
 pub(crate) fn full() -> bool {
     std::env::var_os("PENSTOCK_FULL").is_some_and(|value| value == "1")
@@ -161,6 +173,7 @@ pub(crate) struct World {
     pub(crate) origin: Arc<MemoryOrigin>,
     pub(crate) sink: Arc<RecordingSink>,
     pub(crate) control: Control,
+    pub(crate) database: Database,
     router: Router,
 }
 
@@ -193,33 +206,98 @@ impl Reply {
     }
 }
 
-pub(crate) fn open(dir: &Path, origin: Arc<dyn Origin>, sink: Arc<dyn CatalogSink>) -> Control {
-    Control::open(ControlOptions {
-        data_dir: dir.to_owned(),
-        database_path: dir.join("control.sqlite"),
-        origin,
-        sink,
-        now,
-    })
-    .expect("control opens")
+/// Where the record of a test is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Engine {
+    Sqlite,
+    Postgres,
+}
+
+/// What the URL of every test's server holds and nothing may print. The server trusts without it.
+pub(crate) const DATABASE_PASSWORD: &str = "a-database-password";
+
+impl Engine {
+    /// A new database; a file lies in `dir`.
+    pub(crate) fn database(self, dir: &Path) -> Database {
+        match self {
+            Self::Sqlite => Database::Sqlite(dir.join("control.sqlite")),
+            Self::Postgres => with_password(&PostgresServer::shared().database()),
+        }
+    }
+}
+
+/// A test server's URL with a password in it.
+pub(crate) fn with_password(url: &str) -> Database {
+    let url = url.replacen("postgres@", &format!("postgres:{DATABASE_PASSWORD}@"), 1);
+    Database::Postgres(SecretText::new(url))
+}
+
+/// Runs each test on both engines, as `sqlite::name` and `postgres::name`; what stands after an @
+/// goes to `tokio::test`.
+#[macro_export]
+macro_rules! on_both_engines {
+    (@ $how:tt $($name:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test $how]
+            async fn $name() {
+                super::$name($crate::support::Engine::Sqlite).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test $how]
+            async fn $name() {
+                super::$name($crate::support::Engine::Postgres).await;
+            })*
+        }
+    };
+    ($($name:ident),* $(,)?) => {
+        $crate::on_both_engines! { @ () $($name),* }
+    };
+}
+
+/// Runs what blocks on a thread of its own: the tests' own threads belong to a runtime.
+pub(crate) fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| scope.spawn(work).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Opens a node.
+pub(crate) fn open(
+    dir: &Path,
+    database: &Database,
+    origin: Arc<dyn Origin>,
+    sink: Arc<dyn CatalogSink>,
+) -> Result<Control, ControlError> {
+    let (data_dir, database) = (dir.to_owned(), database.clone());
+    apart(|| Control::open(ControlOptions { data_dir, database, origin, sink, now }))
 }
 
 impl World {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(engine: Engine) -> Self {
         let dir = tempfile::tempdir().expect("temp dir");
         let (origin, sink) = (MemoryOrigin::new(), Arc::new(RecordingSink::default()));
-        Self::at(dir, origin, sink)
+        let database = engine.database(dir.path());
+        Self::at(dir, database, origin, sink)
     }
-    pub(crate) fn at(dir: tempfile::TempDir, origin: Arc<MemoryOrigin>, sink: Arc<RecordingSink>) -> Self {
-        let control = open(dir.path(), Arc::clone(&origin) as _, Arc::clone(&sink) as _);
+    pub(crate) fn at(
+        dir: tempfile::TempDir,
+        database: Database,
+        origin: Arc<MemoryOrigin>,
+        sink: Arc<RecordingSink>,
+    ) -> Self {
+        let control = open(dir.path(), &database, Arc::clone(&origin) as _, Arc::clone(&sink) as _);
+        let control = control.expect("control opens");
         let router = control.router(Credentials::Socket);
-        Self { dir, origin, sink, control, router }
+        Self { dir, database, origin, sink, control, router }
     }
     /// The same node after a restart, with a sink that knows nothing.
     pub(crate) fn restarted(self) -> Self {
-        let Self { dir, origin, control, router, .. } = self;
+        let Self { dir, database, origin, control, router, .. } = self;
         drop((control, router));
-        Self::at(dir, origin, Arc::new(RecordingSink::default()))
+        Self::at(dir, database, origin, Arc::new(RecordingSink::default()))
+    }
+    /// Signs heads anew that are due at `at`.
+    pub(crate) fn renew(&self, at: UnixSeconds) -> RenewReport {
+        apart(|| self.control.renew_heads(at)).expect("renewed")
     }
     pub(crate) async fn send(&self, request: Request<Body>) -> Reply {
         send(&self.router, request).await
@@ -247,6 +325,45 @@ impl World {
     pub(crate) async fn offer(&self, product: &str, channel: &str, version: &str) -> Reply {
         let path = format!("/products/{product}/channels/{channel}");
         self.put(&path, &serde_json::json!({ "platform": "any", "version": version })).await
+    }
+}
+
+/// One of several nodes: they share a store and a database.
+#[derive(Clone)]
+pub(crate) struct Node {
+    pub(crate) control: Control,
+    pub(crate) sink: Arc<RecordingSink>,
+    router: Router,
+}
+
+impl Node {
+    pub(crate) fn open(dir: &Path, database: &Database, origin: &Arc<MemoryOrigin>) -> Self {
+        let sink = Arc::new(RecordingSink::default());
+        let control = open(dir, database, Arc::clone(origin) as _, Arc::clone(&sink) as _).expect("control opens");
+        let router = control.router(Credentials::Socket);
+        Self { control, sink, router }
+    }
+    async fn call(&self, method: Method, path: &str, body: Vec<u8>) -> Reply {
+        let request = Request::builder().method(method).uri(format!("/admin/v1{path}")).body(Body::from(body));
+        send(&self.router, request.expect("a request")).await
+    }
+    pub(crate) async fn get(&self, path: &str) -> Reply {
+        self.call(Method::GET, path, Vec::new()).await
+    }
+    pub(crate) async fn post(&self, path: &str, body: &impl serde::Serialize) -> Reply {
+        self.call(Method::POST, path, serde_json::to_vec(body).expect("json")).await
+    }
+    pub(crate) async fn product(&self, id: &str) {
+        self.post("/products", &serde_json::json!({ "id": id, "access": "open" })).await.ok::<Value>();
+    }
+    pub(crate) async fn register(&self, origin: &MemoryOrigin, build: &Build) {
+        let registration = build.stored_registration(origin, self.control.channel_key());
+        self.post(&format!("/products/{}/releases", build.root.product), &registration).await.ok::<Value>();
+    }
+    /// Offers a release of the product `game`.
+    pub(crate) async fn offer(&self, channel: &str, version: &str) {
+        let body = serde_json::json!({ "platform": "any", "version": version }).to_string().into_bytes();
+        self.call(Method::PUT, &format!("/products/game/channels/{channel}"), body).await.ok::<Value>();
     }
 }
 
@@ -344,11 +461,15 @@ impl Build {
     }
     /// Stores every blob and says what to register.
     pub(crate) fn request(&self, world: &World) -> RegisterRelease {
+        self.stored_registration(&world.origin, world.control.channel_key())
+    }
+    /// As [`Build::request`], for any node.
+    pub(crate) fn stored_registration(&self, origin: &MemoryOrigin, channel_key: PublicKey) -> RegisterRelease {
         for bytes in &self.blobs {
-            world.origin.put(bytes);
+            origin.put(bytes);
         }
-        world.origin.put(&self.manifest());
-        self.registration(world.control.channel_key())
+        origin.put(&self.manifest());
+        self.registration(channel_key)
     }
     /// What to register, the blobs being somewhere.
     pub(crate) fn registration(&self, channel_key: PublicKey) -> RegisterRelease {

@@ -1,4 +1,4 @@
-//! Which releases a blob belongs to: a sharded table that stays small for millions of blobs.
+//! Which parts of which releases a blob belongs to: a sharded table that stays small for millions of blobs.
 
 use super::Loose;
 use penstock_core::blob::BlobId;
@@ -16,8 +16,8 @@ pub(super) struct Blobs {
 /// What is known of one blob. 32 bytes beside its name; nearly all blobs belong to one release or a few.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// Numbers of the releases that it is part of, rising.
-    pub(super) releases: Few,
+    /// Numbers of the parts that it belongs to, rising.
+    pub(super) uses: Few,
     /// How it was added outside of any release.
     pub(super) loose: Option<Loose>,
 }
@@ -54,9 +54,9 @@ impl Few {
         *self = Self::from_sorted(all);
     }
 
-    fn remove(&mut self, number: u32) {
-        if self.as_slice().contains(&number) {
-            *self = Self::from_sorted(self.iter().copied().filter(|&one| one != number).collect());
+    fn remove(&mut self, numbers: &[u32]) {
+        if self.iter().any(|one| numbers.contains(one)) {
+            *self = Self::from_sorted(self.iter().copied().filter(|one| !numbers.contains(one)).collect());
         }
     }
 
@@ -81,8 +81,8 @@ impl Blobs {
         self.shard(blob).read().unwrap_or_else(PoisonError::into_inner).get(blob).cloned()
     }
 
-    pub(super) fn add_use(&self, blob: BlobId, release: u32) {
-        self.shard_mut(&blob).entry(blob).or_default().releases.insert(release);
+    pub(super) fn add_use(&self, blob: BlobId, part: u32) {
+        self.shard_mut(&blob).entry(blob).or_default().uses.insert(part);
     }
 
     pub(super) fn set_loose(&self, blob: BlobId, loose: Option<Loose>) {
@@ -94,11 +94,11 @@ impl Blobs {
         }
     }
 
-    /// Drops a release from all its blobs. Walks the whole table: it happens when a release was registered anew.
-    pub(super) fn forget_release(&self, release: u32) {
+    /// Drops a release's parts from all blobs. Walks the whole table: it happens when a release was registered anew.
+    pub(super) fn forget(&self, parts: &[u32]) {
         for shard in &self.shards {
             shard.write().unwrap_or_else(PoisonError::into_inner).retain(|_, entry| {
-                entry.releases.remove(release);
+                entry.uses.remove(parts);
                 *entry != Entry::default()
             });
         }
@@ -137,7 +137,7 @@ mod tests {
                     few.insert(number);
                     set.insert(number);
                 } else {
-                    few.remove(number);
+                    few.remove(&[number]);
                     set.remove(&number);
                 }
                 prop_assert!(few.iter().eq(set.iter()));

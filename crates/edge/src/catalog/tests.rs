@@ -2,8 +2,9 @@
 
 use super::*;
 use penstock_core::catalog::BlobMember;
-use penstock_core::entitle::{Verdict, decide_blob};
+use penstock_core::entitle::{Caller, Scene, Silent, Verdict, decide_blob};
 use penstock_core::id::{AccessGroup, ComponentName};
+use penstock_core::place::Embargo;
 use penstock_core::time::UnixSeconds;
 
 fn product(id: &str, access: AccessClass) -> CatalogChange {
@@ -27,6 +28,7 @@ fn release(product: &str, version: &str, platform: &str, state: ReleaseState, bl
             state,
         },
         members: blobs.iter().map(member).collect(),
+        channels: BTreeSet::new(),
     }
 }
 
@@ -46,7 +48,18 @@ fn offer(product: &str, channel: &str, platform: &str, version: &str) -> Catalog
 }
 
 fn is_readable(catalog: &EdgeCatalog, blob: &BlobId) -> bool {
-    matches!(decide_blob(*blob, catalog.blob_facts(blob).as_ref()), Verdict::Allow(_))
+    let scene = Scene { now: UnixSeconds(1), place: None, embargo: &Embargo::default() };
+    let verdict =
+        catalog.with_blob(blob, |open, uses| decide_blob(*blob, open, uses, Caller::Nobody, &scene, &mut Silent));
+    matches!(verdict, Verdict::Allow(_))
+}
+
+/// Component, group and channels of each use, and whether the blob lies open.
+fn uses(catalog: &EdgeCatalog, blob: &BlobId) -> (bool, Vec<String>) {
+    catalog.with_blob(blob, |open, uses| {
+        let told = |one: BlobUse<'_>| format!("{} {} {:?}", one.component, one.group, one.channels);
+        (open, uses.map(told).collect())
+    })
 }
 
 #[test]
@@ -63,7 +76,7 @@ fn a_blob_follows_its_releases() {
     assert!(is_readable(&catalog, &shared) && !is_readable(&catalog, &two));
     catalog.apply(product("game", AccessClass::Closed));
     assert!(![one, two, shared].iter().any(|blob| is_readable(&catalog, blob)));
-    assert_eq!(catalog.blob_facts(&BlobId::of(b"?")), None);
+    assert_eq!(uses(&catalog, &BlobId::of(b"?")), (false, Vec::new()));
     assert_eq!(catalog.counts(), Counts { products: 1, releases: 2, offers: 0, blobs: 3 });
 }
 
@@ -95,7 +108,7 @@ fn a_release_registered_anew_lets_go_of_its_old_blobs() {
     catalog.apply(product("game", AccessClass::Open));
     catalog.apply(release("game", "1", "any", ReleaseState::Live, &[old]));
     catalog.apply(release("game", "1", "any", ReleaseState::Live, &[new]));
-    assert_eq!(catalog.blob_facts(&old), None);
+    assert_eq!(uses(&catalog, &old), (false, Vec::new()));
     assert!(is_readable(&catalog, &new));
 }
 
@@ -104,11 +117,11 @@ fn loose_blobs_come_and_go() {
     let catalog = EdgeCatalog::default();
     let blob = BlobId::of(b"x");
     catalog.apply(CatalogChange::LooseBlob { blob, open: false });
-    assert!(!is_readable(&catalog, &blob) && catalog.blob_facts(&blob).is_some());
+    assert!(!is_readable(&catalog, &blob) && catalog.counts().blobs == 1);
     catalog.apply(CatalogChange::LooseBlob { blob, open: true });
     assert!(is_readable(&catalog, &blob));
     catalog.apply(CatalogChange::LooseBlobGone { blob });
-    assert_eq!(catalog.blob_facts(&blob), None);
+    assert_eq!(uses(&catalog, &blob), (false, Vec::new()));
     assert_eq!(catalog.counts().blobs, 0);
 }
 
@@ -151,4 +164,29 @@ fn the_listing_holds_open_products_by_name() {
     assert_eq!(ids, ["a", "b"]);
     catalog.apply(product("a", AccessClass::Closed));
     assert!(!String::from_utf8_lossy(&catalog.listing().json).contains("\"a\""));
+}
+
+#[test]
+fn a_use_knows_its_component_its_group_and_every_channel_that_ever_offered_it() {
+    let catalog = EdgeCatalog::default();
+    let (one, two) = (BlobId::of(b"1"), BlobId::of(b"2"));
+    let with = |state| {
+        let CatalogChange::Release { release, mut members, channels } = release("game", "1", "any", state, &[one, two])
+        else {
+            panic!("a release")
+        };
+        members[1].component = ComponentName::new("hires").expect("name");
+        members[1].group = AccessGroup::new("dlc").expect("name");
+        CatalogChange::Release { release, members, channels }
+    };
+    // The offer may come before or after the release, and a later offer takes nothing back.
+    catalog.apply(offer("game", "beta", "any", "1"));
+    catalog.apply(with(ReleaseState::Live));
+    catalog.apply(offer("game", "stable", "any", "1"));
+    catalog.apply(offer("game", "beta", "any", "2"));
+    for state in [ReleaseState::Live, ReleaseState::Withdrawn] {
+        catalog.apply(with(state));
+        assert_eq!(uses(&catalog, &one), (false, vec!["base base {\"beta\", \"stable\"}".to_owned()]));
+        assert_eq!(uses(&catalog, &two), (false, vec!["hires dlc {\"beta\", \"stable\"}".to_owned()]));
+    }
 }

@@ -15,7 +15,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use penstock_core::blob::{BlobId, BlobSize, ByteRange};
 use penstock_core::conditional::{Conditions, Precondition, RangeUse, Tag, evaluate};
-use penstock_core::entitle::{Grant, Verdict, Visibility, decide_blob};
+use penstock_core::entitle::{Grant, Silent, Visibility, decide_blob};
 use penstock_core::range::{Multipart, RangeAnswer, RangeSpec, content_range};
 use penstock_core::reply::Problem;
 use penstock_core::request::Method;
@@ -36,7 +36,7 @@ impl Server {
         method: Method,
         pen: &mut Pen,
     ) -> Result<Response<Body>, Refused> {
-        let grant = self.grant(blob, pen)?;
+        let grant = self.grant(blob, head, conn, pen)?;
         let view = self.view(&grant).await?;
         let size = view.size();
         let tag = Tag::of_blob(blob);
@@ -86,7 +86,7 @@ impl Server {
         conn: &ConnInfo,
         pen: &mut Pen,
     ) -> Result<Response<Body>, Refused> {
-        let grant = self.grant(blob, pen)?;
+        let grant = self.grant(blob, head, conn, pen)?;
         let view = self.view(&grant).await?;
         let tag = Tag::of_part(blob, "outboard");
         let fields = ContentFields::new(&tag, &grant);
@@ -106,7 +106,7 @@ impl Server {
         conn: &ConnInfo,
         pen: &mut Pen,
     ) -> Result<Response<Body>, Refused> {
-        let grant = self.grant(blob, pen)?;
+        let grant = self.grant(blob, head, conn, pen)?;
         let view = self.view(&grant).await?;
         let (start, end) = inside(range, view.size());
         let tag = Tag::of_part(blob, &format!("verified.{start}-{end}"));
@@ -118,12 +118,11 @@ impl Server {
         Ok(fields.response(StatusCode::OK, OCTETS, self.body(view, plan, conn)))
     }
 
-    fn grant(&self, blob: BlobId, pen: &mut Pen) -> Result<Grant, Refused> {
+    fn grant(&self, blob: BlobId, head: &Parts, conn: &ConnInfo, pen: &mut Pen) -> Result<Grant, Refused> {
         pen.outcome().blob = Some(blob);
-        match decide_blob(blob, self.catalog.blob_facts(&blob).as_ref()) {
-            Verdict::Allow(grant) => Ok(grant),
-            Verdict::Refuse(refusal) => Err(refusal.into()),
-        }
+        self.decide(head, conn, |caller, scene| {
+            self.catalog.with_blob(&blob, |open, uses| decide_blob(blob, open, uses, caller, scene, &mut Silent))
+        })
     }
 
     async fn view(&self, grant: &Grant) -> Result<Arc<Live>, Refused> {

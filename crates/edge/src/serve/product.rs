@@ -4,13 +4,17 @@ use super::Server;
 use super::blob::preconditions;
 use crate::body::Body;
 use crate::catalog::{Document, Found};
+use crate::listen::ConnInfo;
 use crate::reply::Refused;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode};
-use penstock_core::entitle::{ProductGrant, Refusal, Verdict, Visibility, decide_product};
+use penstock_core::account::Wanted;
+use penstock_core::catalog::ReleaseState;
+use penstock_core::entitle::{ProductGrant, Refusal, Silent, Visibility, decide_product};
 use penstock_core::id::{ChannelName, Platform, ProductId, Version};
 use penstock_core::reply::Problem;
+use std::collections::BTreeSet;
 
 /// What a document says about caching.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,8 +33,9 @@ impl Server {
         channel: &ChannelName,
         platform: Option<&Platform>,
         head: &Parts,
+        conn: &ConnInfo,
     ) -> Result<Response<Body>, Refused> {
-        let _grant = self.product_grant(product)?;
+        let _grant = self.product_grant(product, platform, Some(channel), head, conn)?;
         respond(found(self.catalog.offer(product, channel, platform))?, Caching::Never, head)
     }
 
@@ -41,8 +46,9 @@ impl Server {
         version: &Version,
         platform: Option<&Platform>,
         head: &Parts,
+        conn: &ConnInfo,
     ) -> Result<Response<Body>, Refused> {
-        let caching = match self.product_grant(product)?.visibility() {
+        let caching = match self.product_grant(product, platform, None, head, conn)?.visibility() {
             Visibility::Public => Caching::Revalidate,
             Visibility::Private => Caching::Never,
         };
@@ -54,11 +60,31 @@ impl Server {
         respond(self.catalog.listing(), Caching::Revalidate, head)
     }
 
-    fn product_grant(&self, product: &ProductId) -> Result<ProductGrant, Refused> {
-        match decide_product(self.catalog.access(product)) {
-            Verdict::Allow(grant) => Ok(grant),
-            Verdict::Refuse(refusal) => Err(refusal.into()),
-        }
+    /// The grant to learn what a channel offers, or what a release is. Its content is asked for blob by blob.
+    fn product_grant(
+        &self,
+        product: &ProductId,
+        platform: Option<&Platform>,
+        channel: Option<&ChannelName>,
+        head: &Parts,
+        conn: &ConnInfo,
+    ) -> Result<ProductGrant, Refused> {
+        let any = Platform::any();
+        let channels = channel.map(|channel| BTreeSet::from([channel.clone()]));
+        let wanted = Wanted {
+            product,
+            platform: platform.unwrap_or(&any),
+            component: None,
+            group: None,
+            channels: channels.as_ref(),
+            registered: None,
+            state: ReleaseState::Live,
+        };
+        self.decide(head, conn, |caller, scene| {
+            self.catalog.with_product(product, |known| {
+                decide_product(known.map(|known| (known, wanted)), caller, scene, &mut Silent)
+            })
+        })
     }
 }
 

@@ -3,8 +3,12 @@
 use crate::rig::{self, Http2, PATIENCE, certificate, clients, config, get, http1, http2, tls, write_certificate};
 use http::{HeaderValue, Request};
 use http_body_util::{BodyExt, Empty};
+use penstock_core::account::PseudonymKey;
 use penstock_core::blob::BlobId;
-use penstock_core::catalog::{CatalogChange, CatalogSink as _};
+use penstock_core::catalog::CatalogChange;
+use penstock_core::entitle::TokenFault;
+use penstock_core::time::UnixSeconds;
+use penstock_core::token::RawToken;
 use penstock_edge::admin::{AdminApi, AdminParts, AdminService, ApiFuture};
 use penstock_edge::catalog::EdgeCatalog;
 use penstock_edge::config::{Checked, Config, Environment};
@@ -13,8 +17,10 @@ use penstock_edge::listen::tcp::Inherited;
 use penstock_edge::listen::{ConnInfo, Door};
 use penstock_edge::node::{Node, NodeParts};
 use penstock_edge::outcome::{End, Outcome, OutcomeSink, Route};
+use penstock_edge::passport::{Accounts, Bearer, NoBearer, Passports, Verifier};
 use penstock_edge::serve::{PlainTokens, Server, ServerParts};
 use penstock_store::{Store, StoreOptions};
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -47,6 +53,23 @@ impl AdminApi for Nothing {
     }
 }
 
+/// No token is worth anything here.
+struct NoIssuer;
+
+impl Verifier for NoIssuer {
+    fn verify(&self, _: &RawToken, _: Option<IpAddr>, _: UnixSeconds) -> Result<Bearer, NoBearer> {
+        Err(NoBearer::Faulty(TokenFault::Issuer))
+    }
+    fn generation(&self) -> u64 {
+        0
+    }
+}
+
+fn nobody() -> Arc<Passports> {
+    let accounts = Arc::new(Accounts::new(PseudonymKey::from_bytes([0; 32])));
+    Arc::new(Passports::new(accounts, Arc::new(NoIssuer), [0; 32], 1 << 20))
+}
+
 impl Whole {
     fn start(load: impl FnOnce(&Path) -> Checked) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
@@ -60,6 +83,8 @@ impl Whole {
         let data = Arc::new(Server::new(ServerParts {
             store: store.clone(),
             catalog: Arc::clone(&catalog),
+            passports: nobody(),
+            clock: || UnixSeconds(1),
             io_threads: 4,
             plain_tokens: PlainTokens::Refuse,
             outcomes: Arc::clone(&sink),

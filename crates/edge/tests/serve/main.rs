@@ -3,6 +3,8 @@
 mod admin;
 mod blobs;
 mod damage;
+mod entitled;
+mod issuer;
 mod outcomes;
 mod products;
 mod rig;

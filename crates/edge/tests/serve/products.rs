@@ -2,7 +2,7 @@
 
 use crate::rig::{Rig, content, offer, product, release};
 use penstock_core::api::CatalogAnswer;
-use penstock_core::catalog::{AccessClass, CatalogSink as _, Offer, Release, ReleaseState};
+use penstock_core::catalog::{AccessClass, Offer, Release, ReleaseState};
 
 #[test]
 fn an_open_products_channel_and_release() {
@@ -112,7 +112,7 @@ fn products_that_need_a_token_say_so() {
         for path in ["channels/stable", "releases/1"] {
             let answer = rig.get(&format!("/v1/products/{id}/{path}"), &[]);
             answer.assert_problem(401, "token_required");
-            assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
+            assert_eq!(answer.header("www-authenticate"), Some("Bearer realm=\"penstock\""));
         }
     }
     rig.get(&format!("/v1/blobs/{manifest}"), &[]).assert_problem(401, "token_required");

@@ -1,21 +1,23 @@
 //! A server under test: a store, a catalogue, a listener on a free port, and a client that sees raw bytes.
 
+use crate::issuer::{Issuer, NOW};
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use penstock_core::account::PseudonymKey;
 use penstock_core::blob::BlobId;
-use penstock_core::catalog::{
-    AccessClass, BlobMember, CatalogChange, CatalogSink as _, Offer, Product, Release, ReleaseState,
-};
+use penstock_core::catalog::{AccessClass, BlobMember, CatalogChange, Offer, Product, Release, ReleaseState};
 use penstock_core::id::{AccessGroup, ChannelName, ComponentName, Platform, ProductId, Version};
 use penstock_core::time::UnixSeconds;
 use penstock_edge::catalog::EdgeCatalog;
 use penstock_edge::deadline::{Counted, Progress};
 use penstock_edge::listen::{ConnInfo, CutMark, Door, Handler, Protocol, Wire};
 use penstock_edge::outcome::{Outcome, OutcomeSink};
+use penstock_edge::passport::{Accounts, Passports, Verifier};
 use penstock_edge::sending::Sending;
 use penstock_edge::serve::{PlainTokens, Server, ServerParts};
 use penstock_store::{Reading, Store, StoreOptions};
 use rustls_pki_types::pem::PemObject as _;
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -36,6 +38,8 @@ pub(crate) struct Rig {
     pub(crate) dir: TempDir,
     pub(crate) store: Store,
     pub(crate) catalog: Arc<EdgeCatalog>,
+    pub(crate) accounts: Arc<Accounts>,
+    pub(crate) issuer: Arc<Issuer>,
     pub(crate) outcomes: Arc<Collected>,
     pub(crate) server: Arc<Server>,
     pub(crate) address: SocketAddr,
@@ -89,9 +93,14 @@ impl Rig {
         let store = Store::open(dir.path(), StoreOptions { reading, ..StoreOptions::default() }).expect("a store");
         let catalog = Arc::new(EdgeCatalog::default());
         let outcomes = Arc::new(Collected::default());
+        let accounts = Arc::new(Accounts::new(PseudonymKey::from_bytes([3; 32])));
+        let issuer = Arc::new(Issuer::default());
+        let verifier = Arc::clone(&issuer) as Arc<dyn Verifier>;
         let server = Arc::new(Server::new(ServerParts {
             store: store.clone(),
             catalog: Arc::clone(&catalog),
+            passports: Arc::new(Passports::new(Arc::clone(&accounts), verifier, [5; 32], 1 << 20)),
+            clock: || NOW,
             io_threads: 4,
             plain_tokens,
             outcomes: Arc::clone(&outcomes) as Arc<dyn OutcomeSink>,
@@ -113,7 +122,7 @@ impl Rig {
         };
         let door = if over == Over::Tls { Door::Https } else { Door::Http };
         runtime.spawn(accept(listener, Arc::clone(&server), door, acceptor));
-        Self { dir, store, catalog, outcomes, server, address, runtime, tls }
+        Self { dir, store, catalog, accounts, issuer, outcomes, server, address, runtime, tls }
     }
 
     /// Stores content; nobody may read it yet.
@@ -187,7 +196,7 @@ impl Answer {
     /// Checks that this is a problem document with `code` that agrees with the head.
     #[track_caller]
     pub(crate) fn assert_problem(&self, status: u16, code: &str) {
-        assert_eq!(self.status, status, "{self:?}");
+        assert_eq!(self.status, status, "{:?}", self.headers);
         assert_eq!(self.header("content-type"), Some("application/problem+json"));
         assert_eq!(self.header("cache-control"), Some("private, no-store"));
         let document: penstock_core::api::ProblemDocument =
@@ -333,7 +342,7 @@ pub(crate) fn release(
         registered: UnixSeconds(1),
         state,
     };
-    CatalogChange::Release { release, members: blobs.iter().map(member).collect() }
+    CatalogChange::Release { release, members: blobs.iter().map(member).collect(), channels: BTreeSet::new() }
 }
 
 pub(crate) fn offer(product: &str, channel: &str, platform: &str, version: &str, manifest: BlobId) -> CatalogChange {

@@ -2,7 +2,7 @@
 
 use crate::rig::{Over, Rig, content, read_head, send};
 use penstock_core::blob::{BlobId, BlobSize, ByteRange};
-use penstock_core::catalog::{CatalogChange, CatalogSink as _};
+use penstock_core::catalog::CatalogChange;
 use penstock_core::limits::VERIFIED_BYTES_MAX;
 use penstock_core::tree::{Outboard, OutboardBuilder, RangeDecoder};
 use penstock_edge::serve::PlainTokens;

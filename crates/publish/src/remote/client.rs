@@ -172,6 +172,14 @@ impl AdminClient {
         self.call(&Method::DELETE, path, &Bytes::new(), Repeat::Freely).map(|_| ())
     }
 
+    /// Deletes, and reads the answer.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub fn delete_json<T: DeserializeOwned>(&self, path: &str) -> Result<T, RegistryError> {
+        parse(&self.call(&Method::DELETE, path, &Bytes::new(), Repeat::Freely)?)
+    }
+
     /// Streams a blob up; `query` is empty or begins with a question mark.
     ///
     /// # Errors

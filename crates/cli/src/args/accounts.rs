@@ -1,0 +1,261 @@
+//! Flags of `account` and `entitlement`.
+
+use super::units::Span;
+use super::whereto::Desk;
+use clap::{Args, Subcommand, ValueEnum};
+use penstock_core::account::{AccountId, Expiry, Standing};
+use penstock_core::desk::AccountKind;
+use penstock_core::id::{AccessGroup, ChannelName, ComponentName, Platform, ProductId};
+use penstock_core::place::Region;
+use penstock_core::segment::Value;
+
+/// See [`super::Command::Account`].
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  penstock account add alice --to ./data\n  penstock account show alice --to ./data")]
+pub(crate) struct Account {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: AccountVerb,
+}
+
+/// Verbs of `account`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AccountVerb {
+    /// Make an account.
+    Add(AccountPut),
+    /// Change an account; what is not named stays as it is.
+    Set(AccountPut),
+    /// Show an account and what it was given.
+    Show(AccountShow),
+    /// List all accounts.
+    List(AccountList),
+}
+
+/// See [`AccountVerb::Add`] and [`AccountVerb::Set`].
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  penstock account set alice --standing suspended --to ./data\n  \
+    penstock account set alice --attribute beta=true --attribute score=12 --to ./data")]
+pub(crate) struct AccountPut {
+    /// The account: claim `sub` of its tokens.
+    pub(crate) account: AccountId,
+    /// Who is behind it.
+    #[arg(long, value_enum)]
+    pub(crate) kind: Option<Kind>,
+    /// Whether it is served.
+    #[arg(long, value_enum)]
+    pub(crate) standing: Option<Stands>,
+    /// An agreement that it accepted, such as eula@3; may be repeated, and replaces those before.
+    #[arg(long, value_name = "NAME@VERSION")]
+    pub(crate) agreement: Vec<String>,
+    /// A device that it registered; may be repeated, and replaces those before.
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) device: Vec<String>,
+    /// What segments are made from: true, false, a whole number or a text; may be repeated, and replaces those before.
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) attribute: Vec<Attribute>,
+    /// End every token that was issued before now.
+    #[arg(long)]
+    pub(crate) end_tokens: bool,
+    /// The node.
+    #[command(flatten)]
+    pub(crate) desk: Desk,
+}
+
+/// See [`AccountVerb::Show`].
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  penstock account show alice --to ./data")]
+pub(crate) struct AccountShow {
+    /// The account.
+    pub(crate) account: AccountId,
+    /// The node.
+    #[command(flatten)]
+    pub(crate) desk: Desk,
+}
+
+/// See [`AccountVerb::List`].
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  penstock account list --to ./data")]
+pub(crate) struct AccountList {
+    /// The node.
+    #[command(flatten)]
+    pub(crate) desk: Desk,
+}
+
+/// See [`super::Command::Entitlement`].
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  penstock entitlement add --account alice --product game --to ./data\n  \
+    penstock entitlement rm 7 --to ./data")]
+pub(crate) struct Entitlement {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: EntitlementVerb,
+}
+
+/// Verbs of `entitlement`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum EntitlementVerb {
+    /// Give a product to an account.
+    Add(Box<EntitlementAdd>),
+    /// Show one entitlement.
+    Show(EntitlementOne),
+    /// List what an account was given.
+    List(EntitlementList),
+    /// Take an entitlement back, at once and on every edge.
+    Rm(EntitlementOne),
+}
+
+/// See [`EntitlementVerb::Add`].
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  penstock entitlement add --account alice --product game --to ./data\n  \
+    penstock entitlement add --account press --product game --channel beta --for 30d --expiry revoke --to ./data\n\n\
+    A limit that is not named does not apply.")]
+pub(crate) struct EntitlementAdd {
+    /// To whom.
+    #[arg(long, value_name = "ACCOUNT")]
+    pub(crate) account: AccountId,
+    /// What.
+    #[arg(long, value_name = "P")]
+    pub(crate) product: ProductId,
+    /// It begins so much later.
+    #[arg(long, value_name = "SPAN")]
+    pub(crate) after: Option<Span>,
+    /// How long it lasts; for good when left out.
+    #[arg(long = "for", value_name = "SPAN")]
+    pub(crate) lasts: Option<Span>,
+    /// What its end means.
+    #[arg(long, value_enum, default_value_t = Ends::Restrict)]
+    pub(crate) expiry: Ends,
+    /// Time after its end in which everything goes on.
+    #[arg(long, value_name = "SPAN")]
+    pub(crate) grace: Option<Span>,
+    /// Only releases that were offered on this channel; may be repeated.
+    #[arg(long, value_name = "C")]
+    pub(crate) channel: Vec<ChannelName>,
+    /// Only releases for this platform; may be repeated.
+    #[arg(long, value_name = "PLAT")]
+    pub(crate) platform: Vec<Platform>,
+    /// Only this component beside the base; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) component: Vec<ComponentName>,
+    /// Also the content of this access group; may be repeated.
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) group: Vec<AccessGroup>,
+    /// Only in this country or subdivision, such as DE or US-CA; may be repeated.
+    #[arg(long, value_name = "REGION")]
+    pub(crate) region: Vec<Region>,
+    /// Only once this agreement was accepted, such as eula@3.
+    #[arg(long, value_name = "NAME@VERSION")]
+    pub(crate) agreement: Option<String>,
+    /// Only on the account's registered devices.
+    #[arg(long)]
+    pub(crate) device_bound: bool,
+    /// The node.
+    #[command(flatten)]
+    pub(crate) desk: Desk,
+}
+
+/// One entitlement.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  penstock entitlement show 7 --to ./data")]
+pub(crate) struct EntitlementOne {
+    /// Its number, as `account show` tells it.
+    pub(crate) id: u64,
+    /// The node.
+    #[command(flatten)]
+    pub(crate) desk: Desk,
+}
+
+/// See [`EntitlementVerb::List`].
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  penstock entitlement list --account alice --to ./data")]
+pub(crate) struct EntitlementList {
+    /// Whose.
+    #[arg(long, value_name = "ACCOUNT")]
+    pub(crate) account: AccountId,
+    /// The node.
+    #[command(flatten)]
+    pub(crate) desk: Desk,
+}
+
+/// Who is behind an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    /// One person.
+    Individual,
+    /// A company that buys for its people.
+    Business,
+    /// Somebody who sells on.
+    Reseller,
+}
+
+impl From<Kind> for AccountKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Individual => Self::Individual,
+            Kind::Business => Self::Business,
+            Kind::Reseller => Self::Reseller,
+        }
+    }
+}
+
+/// Whether an account is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Stands {
+    /// As usual.
+    Active,
+    /// Blocked by the studio.
+    Suspended,
+    /// A person has to look first.
+    OnHold,
+    /// Refused by screening.
+    Denied,
+}
+
+impl From<Stands> for Standing {
+    fn from(stands: Stands) -> Self {
+        match stands {
+            Stands::Active => Self::Active,
+            Stands::Suspended => Self::Suspended,
+            Stands::OnHold => Self::OnHold,
+            Stands::Denied => Self::Denied,
+        }
+    }
+}
+
+/// What an entitlement's end means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Ends {
+    /// What was registered by then stays readable.
+    Restrict,
+    /// Everything stays readable.
+    Maintain,
+    /// Nothing stays readable.
+    Revoke,
+}
+
+impl From<Ends> for Expiry {
+    fn from(ends: Ends) -> Self {
+        match ends {
+            Ends::Restrict => Self::Restrict,
+            Ends::Maintain => Self::Maintain,
+            Ends::Revoke => Self::Revoke,
+        }
+    }
+}
+
+/// A name and its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Attribute(pub(crate) String, pub(crate) Value);
+
+impl std::str::FromStr for Attribute {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, value) = text.split_once('=').ok_or("an attribute is NAME=VALUE")?;
+        let value = match value {
+            "true" => Value::Flag(true),
+            "false" => Value::Flag(false),
+            other => other.parse().map_or_else(|_| Value::Text(other.to_owned()), Value::Number),
+        };
+        Ok(Self(name.to_owned(), value))
+    }
+}

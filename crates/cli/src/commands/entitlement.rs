@@ -1,0 +1,91 @@
+//! `entitlement add|show|list|rm`: what accounts were given.
+
+use crate::args::accounts::{Entitlement as Args, EntitlementAdd, EntitlementVerb};
+use crate::commands::{Done, account, now};
+use crate::desk::{self, Session};
+use crate::output::Output;
+use penstock_core::account::Terms;
+use penstock_core::desk::{AccountDetail, Entitlement, PostEntitlement};
+use std::process::ExitCode;
+
+/// Does what the verb says.
+pub(crate) fn run(args: Args, output: &Output) -> Done {
+    match args.verb {
+        EntitlementVerb::Add(args) => {
+            let session = desk::connect(&args.desk)?;
+            one(&add(&session, *args)?, output)
+        }
+        EntitlementVerb::Show(args) => {
+            let session = desk::connect(&args.desk)?;
+            one(&session.get(&format!("/admin/v1/entitlements/{}", args.id))?, output)
+        }
+        EntitlementVerb::List(args) => {
+            let session = desk::connect(&args.desk)?;
+            let detail: AccountDetail = session.get(&account::path(&args.account))?;
+            let lines: Vec<String> = detail.entitlements.iter().map(line).collect();
+            let text = if lines.is_empty() { "nothing was given yet".to_owned() } else { lines.join("\n") };
+            output.result(&detail.entitlements, &text)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        EntitlementVerb::Rm(args) => {
+            let session = desk::connect(&args.desk)?;
+            one(&session.delete_for(&format!("/admin/v1/entitlements/{}", args.id))?, output)
+        }
+    }
+}
+
+fn add(session: &Session, args: EntitlementAdd) -> anyhow::Result<Entitlement> {
+    let starts = args.after.map(|span| now().plus(span.0.as_secs()));
+    let ends = args.lasts.map(|span| starts.unwrap_or_else(now).plus(span.0.as_secs()));
+    let terms = Terms {
+        product: args.product,
+        expiry: args.expiry.into(),
+        grace_seconds: args.grace.map_or(0, |span| span.0.as_secs()),
+        channels: args.channel.into_iter().collect(),
+        platforms: args.platform.into_iter().collect(),
+        components: args.component.into_iter().collect(),
+        groups: args.group.into_iter().collect(),
+        regions: args.region.into_iter().collect(),
+        agreement: args.agreement,
+        device_bound: args.device_bound,
+    };
+    session.post("/admin/v1/entitlements", &PostEntitlement { account: args.account, terms, starts, ends })
+}
+
+fn one(entitlement: &Entitlement, output: &Output) -> Done {
+    output.result(entitlement, &line(entitlement))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One line for people.
+pub(super) fn line(one: &Entitlement) -> String {
+    let moment = now();
+    let state = if one.revoked.is_some() {
+        "taken back"
+    } else if one.starts > moment {
+        "not begun"
+    } else if one.ends.is_some_and(|ends| ends <= moment) {
+        "ended"
+    } else {
+        "in force"
+    };
+    let mut text = format!("{}: {} to {}, {state}", one.id, one.terms.product, one.account);
+    if let Some(ends) = one.ends {
+        text.push_str(&format!(", ends at {}", ends.0));
+    }
+    let sets = [
+        ("channels", words(&one.terms.channels)),
+        ("platforms", words(&one.terms.platforms)),
+        ("components", words(&one.terms.components)),
+        ("groups", words(&one.terms.groups)),
+        ("regions", words(&one.terms.regions)),
+    ];
+    for (what, names) in sets.into_iter().filter(|(_, names)| !names.is_empty()) {
+        text.push_str(&format!(", {what} {names}"));
+    }
+    text
+}
+
+fn words<T: std::fmt::Display>(set: &std::collections::BTreeSet<T>) -> String {
+    set.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,70 @@
+//! `/admin/v1/accounts`, `…/{id}`, `/admin/v1/entitlements`, `…/{id}`.
+
+use super::extract::{Answer, JsonOf, PathOf, QueryOf};
+use super::products::status;
+use crate::accounts;
+use crate::control::{Handle, Lane};
+use crate::error::CallError;
+use axum::Router;
+use axum::extract::State;
+use axum::routing::{get, post};
+use http::StatusCode;
+use penstock_core::account::AccountId;
+use penstock_core::desk::{AccountDetail, AccountsAnswer, Entitlement, PostEntitlement, PutAccount};
+use serde::Deserialize;
+
+pub(super) fn routes() -> Router<Handle> {
+    Router::new()
+        .route("/admin/v1/accounts", get(list))
+        .route("/admin/v1/accounts/{id}", get(show).put(put))
+        .route("/admin/v1/entitlements", post(grant))
+        .route("/admin/v1/entitlements/{id}", get(entitlement).delete(revoke))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PageQuery {
+    after: Option<AccountId>,
+    limit: Option<u64>,
+}
+
+async fn list(
+    State(handle): State<Handle>,
+    QueryOf(query): QueryOf<PageQuery>,
+) -> Result<Answer<AccountsAnswer>, CallError> {
+    let page = handle.run(Lane::Read, move |node| accounts::page(node, query.after.as_ref(), query.limit)).await?;
+    Ok(Answer(StatusCode::OK, page))
+}
+
+async fn show(State(handle): State<Handle>, PathOf(id): PathOf<AccountId>) -> Result<Answer<AccountDetail>, CallError> {
+    let detail = handle.run(Lane::Read, move |node| accounts::get(node, &id)).await?;
+    Ok(Answer(StatusCode::OK, detail))
+}
+
+/// 201 for a new account, 200 for one that was there.
+async fn put(
+    State(handle): State<Handle>,
+    PathOf(id): PathOf<AccountId>,
+    JsonOf(wanted): JsonOf<PutAccount>,
+) -> Result<Answer<AccountDetail>, CallError> {
+    let (detail, made) = handle.run(Lane::Write, move |node| accounts::put(node, id, &wanted)).await?;
+    Ok(Answer(status(made), detail))
+}
+
+async fn grant(
+    State(handle): State<Handle>,
+    JsonOf(wanted): JsonOf<PostEntitlement>,
+) -> Result<Answer<Entitlement>, CallError> {
+    let made = handle.run(Lane::Write, move |node| accounts::grant(node, &wanted)).await?;
+    Ok(Answer(StatusCode::CREATED, made))
+}
+
+async fn entitlement(State(handle): State<Handle>, PathOf(id): PathOf<u64>) -> Result<Answer<Entitlement>, CallError> {
+    let found = handle.run(Lane::Read, move |node| accounts::entitlement(node, id)).await?;
+    Ok(Answer(StatusCode::OK, found))
+}
+
+async fn revoke(State(handle): State<Handle>, PathOf(id): PathOf<u64>) -> Result<Answer<Entitlement>, CallError> {
+    let revoked = handle.run(Lane::Write, move |node| accounts::revoke(node, id)).await?;
+    Ok(Answer(StatusCode::OK, revoked))
+}

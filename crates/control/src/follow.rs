@@ -1,0 +1,158 @@
+//! Who hears of changes when: the sink of this process, every change of all processes, in order.
+//!
+//! The change log is the order. A [`Teller`] knows the last number that its sink heard, and lets
+//! pass only the one after it, so it does not matter who brings a change first:
+//!
+//! * the writer of this process tells its own change right after the commit, without reading it
+//!   back. It can: no other process commits between the lock of its transaction and its commit, and
+//!   it read and told what others had committed before;
+//! * the [`Follower`], a thread with a connection of its own where the database is shared, reads
+//!   what others wrote. A notification wakes it; it looks by itself too, because notifications are
+//!   lost with a connection and PostgreSQL promises no more. Every change is notified inside its
+//!   transaction: that takes a lock that all notifying transactions of the server share, which costs
+//!   nothing where they come one after the other anyway.
+
+use crate::error::chain;
+use crate::log;
+use crate::record::RecordError;
+use crate::sql::{Access, Connection, Source};
+use penstock_core::catalog::{CatalogChange, CatalogSink};
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+/// The notification that wakes followers.
+pub(crate) const CHANNEL: &str = "penstock_change_log";
+/// How often a follower looks though nobody woke it: the bound on how late a change can be heard.
+/// Smaller costs queries on an idle server.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long a follower waits after a failure before it connects anew.
+const RETRY_AFTER: Duration = Duration::from_millis(250);
+
+/// Tells one sink what happens, each change once and in the order of the log.
+pub(crate) struct Teller {
+    sink: Arc<dyn CatalogSink>,
+    /// The number of the last change that the sink heard.
+    told: Mutex<u64>,
+}
+
+impl Teller {
+    /// A teller whose sink knows all up to `told`.
+    pub(crate) fn new(sink: Arc<dyn CatalogSink>, told: u64) -> Self {
+        Self { sink, told: Mutex::new(told) }
+    }
+
+    /// Tells a part of the state after the change of this number.
+    pub(crate) fn replay(&self, sequence: u64, change: CatalogChange) {
+        self.sink.apply(sequence, change);
+    }
+
+    /// The sink was told the state after this change, by a replay.
+    pub(crate) fn start_after(&self, replayed: u64) {
+        *self.lock() = replayed;
+    }
+
+    /// Tells what the log holds after what was told, up to `newest`. One entry at a time is in
+    /// memory, because a release's is large.
+    pub(crate) fn catch_up(&self, connection: &Connection, newest: u64) -> Result<(), RecordError> {
+        loop {
+            let told = *self.lock();
+            if told == newest {
+                return Ok(());
+            }
+            if told > newest {
+                // The connection may just have read an older state than another one told. A log that
+                // really went back was restored from a backup, under a running process.
+                return if log::newest(connection)? < told {
+                    Err(RecordError::Damaged { what: "change log that only grows" })
+                } else {
+                    Ok(())
+                };
+            }
+            let change = log::change(connection, told + 1)?;
+            self.tell(told + 1, change.ok_or(RecordError::Damaged { what: "change log without gaps" })?);
+        }
+    }
+
+    /// Tells changes of this process that were just committed, the first with the number after `before`.
+    pub(crate) fn tell_own(&self, before: u64, changes: Vec<CatalogChange>) {
+        for (number, change) in (before + 1..).zip(changes) {
+            self.tell(number, change);
+        }
+    }
+
+    fn tell(&self, number: u64, change: CatalogChange) {
+        let mut told = self.lock();
+        // Whoever brings a change that was told meanwhile is late, and nothing is lost.
+        if *told + 1 == number {
+            self.sink.apply(number, change);
+            *told = number;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, u64> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The thread that reads what other processes write. It ends soon after this is dropped, not at
+/// once: it may be waiting for the server.
+pub(crate) struct Follower {
+    is_over: Arc<AtomicBool>,
+    thread: Thread,
+}
+
+impl Follower {
+    pub(crate) fn start(source: Arc<Source>, teller: Arc<Teller>) -> io::Result<Self> {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let over = Arc::clone(&is_over);
+        let started = thread::Builder::new().name("record-follower".to_owned());
+        let thread = started.spawn(move || follow(&source, &teller, &over))?.thread().clone();
+        Ok(Self { is_over, thread })
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Release);
+        self.thread.unpark();
+    }
+}
+
+fn follow(source: &Source, teller: &Teller, is_over: &AtomicBool) {
+    let mut connection = None;
+    let mut is_failing = false;
+    while !is_over.load(Ordering::Acquire) {
+        match look(source, teller, &mut connection) {
+            Ok(()) if is_failing => {
+                is_failing = false;
+                tracing::info!("the changes of other nodes are heard again");
+            }
+            Ok(()) => {}
+            Err(error) => {
+                connection = None;
+                // Once, and not four times a second while the server is away.
+                if !is_failing {
+                    tracing::error!(error = chain(&error), "the changes of other nodes are not heard");
+                }
+                is_failing = true;
+                thread::park_timeout(RETRY_AFTER);
+            }
+        }
+    }
+}
+
+/// Tells what is new, then waits for the next wake-up.
+fn look(source: &Source, teller: &Teller, slot: &mut Option<Connection>) -> Result<(), RecordError> {
+    if slot.is_none() {
+        let connection = source.connect(Access::Read)?;
+        // Before the first look, so that nothing comes between.
+        connection.listen(CHANNEL)?;
+        *slot = Some(connection);
+    }
+    let connection = slot.as_ref().expect("it was just made");
+    teller.catch_up(connection, log::newest(connection)?)?;
+    Ok(connection.wait(LOOK_EVERY)?)
+}

@@ -1,0 +1,207 @@
+//! Where a caller is, and what may not be sent there.
+//!
+//! Owns country and subdivision codes and the embargo policy. It must not know addresses: a place comes from whoever
+//! looked one up. Country databases cannot tell regions such as Crimea from the country around them, so policy speaks
+//! of subdivisions too.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+/// Rules of one export class.
+pub const RULES_MAX: usize = 1024;
+
+/// A country, ISO 3166-1 alpha-2 such as `DE`, or one of its subdivisions, ISO 3166-2 such as `UA-43`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Region {
+    country: [u8; 2],
+    /// Up to three letters and digits; zeros behind.
+    subdivision: [u8; 3],
+}
+
+/// Why a text is no region.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no region: write a country such as DE or a subdivision such as US-CA, in capitals")]
+pub struct RegionError(String);
+
+impl Region {
+    /// The country by itself.
+    #[must_use]
+    pub const fn country(self) -> Self {
+        Self { country: self.country, subdivision: [0; 3] }
+    }
+    /// Whether it is a part of a country.
+    #[must_use]
+    pub const fn is_subdivision(self) -> bool {
+        self.subdivision[0] != 0
+    }
+}
+
+impl FromStr for Region {
+    type Err = RegionError;
+    fn from_str(text: &str) -> Result<Self, RegionError> {
+        let wrong = || RegionError(text.chars().take(16).collect());
+        let (country, part) = text.split_once('-').map_or((text, None), |(country, part)| (country, Some(part)));
+        let &[a @ b'A'..=b'Z', b @ b'A'..=b'Z'] = country.as_bytes() else { return Err(wrong()) };
+        let mut region = Self { country: [a, b], subdivision: [0; 3] };
+        if let Some(part) = part {
+            let is_code = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit();
+            if part.is_empty() || part.len() > 3 || !part.as_bytes().iter().all(is_code) {
+                return Err(wrong());
+            }
+            region.subdivision[..part.len()].copy_from_slice(part.as_bytes());
+        }
+        Ok(region)
+    }
+}
+
+impl fmt::Display for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text =
+            |bytes: &[u8]| bytes.iter().filter(|byte| **byte != 0).map(|byte| char::from(*byte)).collect::<String>();
+        f.write_str(&text(&self.country))?;
+        if self.is_subdivision() { write!(f, "-{}", text(&self.subdivision)) } else { Ok(()) }
+    }
+}
+
+impl fmt::Debug for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl Serialize for Region {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Region {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Where a caller is: the subdivision when that is known, else the country.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Place(pub Region);
+
+impl Place {
+    /// Whether this place lies in a region. A place whose subdivision nobody knows lies in none.
+    #[must_use]
+    pub fn is_in(&self, region: &Region) -> bool {
+        self.0 == *region || (!region.is_subdivision() && self.0.country() == *region)
+    }
+}
+
+/// What policy says of a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ruling {
+    /// It may be sent there.
+    Allow,
+    /// A person has to look first.
+    Hold,
+    /// It may not.
+    Deny,
+}
+
+/// The rules of one export class.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClassRules {
+    /// By region. A subdivision's rule goes before its country's.
+    pub regions: BTreeMap<Region, Ruling>,
+    /// Everywhere else.
+    pub elsewhere: Ruling,
+    /// Where nobody knows the place.
+    pub unknown: Ruling,
+}
+
+impl Default for ClassRules {
+    fn default() -> Self {
+        Self { regions: BTreeMap::new(), elsewhere: Ruling::Allow, unknown: Ruling::Allow }
+    }
+}
+
+/// The embargo policy: rules by export class. The class `""` is that of unclassified products; a class without rules of
+/// its own has those of `""`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Embargo {
+    /// Rises with every change, so that a decision can say which policy it was made with.
+    pub version: u64,
+    /// Rules by class.
+    pub classes: BTreeMap<String, ClassRules>,
+}
+
+impl Embargo {
+    /// Whether a class may be sent to everyone, wherever they are: only then may a shared cache keep it.
+    #[must_use]
+    pub fn allows_everywhere(&self, class: &str) -> bool {
+        let Some(rules) = self.classes.get(class).or_else(|| self.classes.get("")) else { return true };
+        let mut rulings = rules.regions.values().chain([&rules.elsewhere, &rules.unknown]);
+        rulings.all(|ruling| *ruling == Ruling::Allow)
+    }
+    /// What the policy says of a class at a place.
+    #[must_use]
+    pub fn ruling(&self, class: &str, place: Option<&Place>) -> Ruling {
+        let Some(rules) = self.classes.get(class).or_else(|| self.classes.get("")) else { return Ruling::Allow };
+        let Some(Place(region)) = place else { return rules.unknown };
+        let exact = rules.regions.get(region).or_else(|| rules.regions.get(&region.country()));
+        exact.copied().unwrap_or(rules.elsewhere)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn region(text: &str) -> Region {
+        text.parse().expect("a region")
+    }
+
+    #[test]
+    fn regions_are_read_and_written_alike() {
+        for text in ["DE", "US-CA", "UA-43", "GB-ENG", "FR-2A"] {
+            assert_eq!(region(text).to_string(), text);
+        }
+        for wrong in ["", "D", "DEU", "de", "DE-", "DE-ABCD", "DE-a", "DE-1-2", "D\u{c4}", "12", " DE"] {
+            assert!(wrong.parse::<Region>().is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_subdivision_lies_in_its_country_and_not_the_other_way_round() {
+        let (crimea, ukraine) = (Place(region("UA-43")), Place(region("UA")));
+        assert!(crimea.is_in(&region("UA")) && crimea.is_in(&region("UA-43")));
+        assert!(ukraine.is_in(&region("UA")) && !ukraine.is_in(&region("UA-43")) && !crimea.is_in(&region("UA-30")));
+    }
+
+    #[test]
+    fn the_nearest_rule_counts() {
+        let json = r#"{"version": 3, "classes": {
+            "": {"regions": {"IR": "deny", "UA-43": "deny", "UA": "allow"}, "elsewhere": "allow", "unknown": "allow"},
+            "5D002": {"regions": {"DE": "allow", "CN": "hold"}, "elsewhere": "deny", "unknown": "deny"}}}"#;
+        let policy: Embargo = serde_json::from_str(json).expect("a policy");
+        for (class, place, expected) in [
+            ("", Some("IR"), Ruling::Deny),
+            ("", Some("IR-07"), Ruling::Deny),
+            ("", Some("UA-43"), Ruling::Deny),
+            ("", Some("UA-30"), Ruling::Allow),
+            ("", Some("DE"), Ruling::Allow),
+            ("", None, Ruling::Allow),
+            ("EAR99", Some("IR"), Ruling::Deny),
+            ("5D002", Some("DE-BE"), Ruling::Allow),
+            ("5D002", Some("CN"), Ruling::Hold),
+            ("5D002", Some("FR"), Ruling::Deny),
+            ("5D002", None, Ruling::Deny),
+        ] {
+            let place = place.map(|text| Place(region(text)));
+            assert_eq!(policy.ruling(class, place.as_ref()), expected, "{class} {place:?}");
+        }
+        assert_eq!(Embargo::default().ruling("x", None), Ruling::Allow, "no policy forbids nothing");
+    }
+}

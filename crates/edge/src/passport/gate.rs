@@ -1,0 +1,85 @@
+//! Verified claims become bearers: the one place where the cache and the cryptography meet.
+
+use super::{Bearer, NoBearer, Verifier};
+use crate::config::Network;
+use crate::token::{self, Claims, Held, KeyRings, Moment, NoClaims, TokenRefusal};
+use arc_swap::ArcSwap;
+use penstock_core::entitle::TokenFault;
+use penstock_core::time::UnixSeconds;
+use penstock_core::token::RawToken;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Verifications at once: each takes a core for about 50 µs, so more would only wait for one.
+const AT_ONCE_MAX: usize = 64;
+
+/// Verifies tokens with the key rings of a node, within bounds.
+pub struct TokenGate {
+    rings: Arc<KeyRings>,
+    verifier: token::Verifier,
+    /// Networks whose failures are not counted.
+    exempt: ArcSwap<Vec<Network>>,
+}
+
+impl TokenGate {
+    /// A gate over these keys. Addresses in `exempt` may fail as often as they like.
+    #[must_use]
+    pub fn new(rings: Arc<KeyRings>, exempt: Vec<Network>) -> Self {
+        let verifier = token::Verifier::new(Arc::clone(&rings), AT_ONCE_MAX, token::FAILURES_MAX_DEFAULT);
+        Self { rings, verifier, exempt: ArcSwap::from_pointee(exempt) }
+    }
+
+    /// Takes other networks to exempt.
+    pub fn exempt(&self, networks: Vec<Network>) {
+        self.exempt.store(Arc::new(networks));
+    }
+}
+
+impl Verifier for TokenGate {
+    fn verify(&self, token: &RawToken, from: Option<IpAddr>, now: UnixSeconds) -> Result<Bearer, NoBearer> {
+        let moment = Moment { unix: now, instant: Instant::now() };
+        // Whoever comes through a Unix socket is on this machine.
+        let from = from.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        self.verifier.verify(token, from, &self.exempt.load(), moment).map(bearer).map_err(no_bearer)
+    }
+
+    fn generation(&self) -> u64 {
+        self.rings.generation()
+    }
+}
+
+impl std::fmt::Debug for TokenGate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TokenGate").field("generation", &self.generation()).finish_non_exhaustive()
+    }
+}
+
+fn bearer(claims: Claims) -> Bearer {
+    Bearer {
+        account: claims.subject,
+        issued: claims.issued_at,
+        expires: claims.refused_from,
+        products: claims.products.map(Into::into),
+        components: claims.components.map(Into::into),
+        device: claims.device,
+    }
+}
+
+fn no_bearer(error: NoClaims) -> NoBearer {
+    match error {
+        NoClaims::Held(Held::Busy) => NoBearer::Busy,
+        NoClaims::Held(Held::Failures { retry_after_seconds }) => NoBearer::TooMany { retry_after_seconds },
+        NoClaims::Refused(refusal) => NoBearer::Faulty(match refusal {
+            TokenRefusal::Malformed(_) => TokenFault::Malformed,
+            TokenRefusal::Unsupported(_) => TokenFault::Unsupported,
+            TokenRefusal::Issuer => TokenFault::Issuer,
+            TokenRefusal::KeyUnknown(_) => TokenFault::KeyUnknown,
+            TokenRefusal::Signature => TokenFault::Signature,
+            TokenRefusal::Claims(_) => TokenFault::Claims,
+            TokenRefusal::Audience => TokenFault::Audience,
+            TokenRefusal::Expired => TokenFault::Expired,
+            TokenRefusal::NotYetValid => TokenFault::NotYetValid,
+        }),
+    }
+}
