@@ -4,7 +4,6 @@ use crate::control::Node;
 use crate::error::CallError;
 use crate::products::{self, Made};
 use crate::record::{Batch, accounts};
-use crate::sql::Connection;
 use penstock_core::account::{AccountId, DEVICES_MAX, HOLDINGS_MAX, Standing, Terms};
 use penstock_core::catalog::CatalogChange;
 use penstock_core::desk::{
@@ -35,20 +34,6 @@ pub(crate) fn put(node: &Node, id: AccountId, wanted: &PutAccount) -> Result<(Ac
         let entitlements = accounts::entitlements(batch.connection(), &account.id)?;
         Ok((AccountDetail { account, entitlements }, made))
     })
-}
-
-/// Shows every account with its entitlements, by name.
-pub(crate) fn each(connection: &Connection, mut show: impl FnMut(Account, &[Entitlement])) -> Result<(), CallError> {
-    let mut after = String::new();
-    loop {
-        let page = accounts::page(connection, &after, PAGE_ROWS_MAX as u64)?;
-        let Some(last) = page.last() else { return Ok(()) };
-        after = last.id.as_str().to_owned();
-        for account in page {
-            let entitlements = accounts::entitlements(connection, &account.id)?;
-            show(account, &entitlements);
-        }
-    }
 }
 
 /// One account with its entitlements.

@@ -1,6 +1,5 @@
 //! The node's control half: what it holds, how it starts, and how work reaches blocking threads.
 
-use crate::accounts;
 use crate::api::Credentials;
 use crate::channels;
 use crate::error::{CallError, chain};
@@ -9,7 +8,7 @@ use crate::record::{self, Record, RecordError};
 use crate::secret::SecretText;
 use crate::sql::Database;
 use crate::token::{TokenError, TokenSigner};
-use crate::{api, log, schema};
+use crate::{api, log, schema, snapshots};
 use penstock_core::api::{MintToken, TokenAnswer};
 use penstock_core::blob::{BlobId, BlobSize};
 use penstock_core::catalog::{BlobMember, CatalogChange, CatalogSink, Release};
@@ -145,6 +144,17 @@ impl Control {
     /// [`CallError`] when the record cannot even list the products.
     pub fn renew_heads(&self, now: UnixSeconds) -> Result<RenewReport, CallError> {
         channels::renew(&self.0, now)
+    }
+
+    /// Makes another snapshot of all accounts when enough of them changed, so that edges start fast and hold little in
+    /// memory; says whether it did.
+    ///
+    /// Blocks. Call it at start and then now and then.
+    ///
+    /// # Errors
+    /// [`CallError`]; the last snapshot then stays in use.
+    pub fn renew_snapshot(&self, now: UnixSeconds) -> Result<bool, CallError> {
+        snapshots::renew(&self.0, now)
     }
 
     /// Signs a token for an account.
@@ -291,10 +301,7 @@ impl Node {
             for blob in record::blobs::all_open(connection)? {
                 self.record.replay(newest, CatalogChange::LooseBlob { blob, open: true });
             }
-            accounts::each(connection, |account, entitlements| {
-                let (account, facts) = record::accounts::facts(&account, entitlements, &self.keys.pseudonyms);
-                self.record.replay(newest, CatalogChange::Account { account, facts: Some(facts) });
-            })?;
+            snapshots::replay(self, connection, newest)?;
             Ok(newest)
         })
     }

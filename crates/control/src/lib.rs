@@ -33,6 +33,7 @@ mod releases;
 mod rotations;
 mod schema;
 mod secret;
+mod snapshots;
 mod sql;
 mod token;
 mod upload;

@@ -70,8 +70,30 @@ pub(crate) fn change(connection: &Connection, sequence: u64) -> Result<Option<Ca
 /// Whether anything changed after a number that decides whom blobs are published for: anything but
 /// offers and accounts.
 pub(crate) fn changed_since(connection: &Connection, sequence: u64) -> Result<bool, RecordError> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM change_log WHERE sequence > $1 AND kind NOT IN ('offer', 'account'))";
+    let sql =
+        "SELECT EXISTS (SELECT 1 FROM change_log WHERE sequence > $1 AND kind NOT IN ('offer', 'account', 'accounts'))";
     Ok(connection.query_value(sql, values![to_sql(sequence)?])?)
+}
+
+/// How many changes of accounts came after a number.
+pub(crate) fn account_changes_since(connection: &Connection, sequence: u64) -> Result<u64, RecordError> {
+    let sql = "SELECT COUNT(*) FROM change_log WHERE sequence > $1 AND kind = 'account'";
+    from_sql(connection.query_value(sql, values![to_sql(sequence)?])?)
+}
+
+/// Shows the changes of accounts after a number, in order.
+pub(crate) fn accounts_since(
+    connection: &Connection,
+    sequence: u64,
+    mut show: impl FnMut(u64, CatalogChange),
+) -> Result<(), RecordError> {
+    let sql = "SELECT sequence, body FROM change_log WHERE sequence > $1 AND kind = 'account' ORDER BY sequence";
+    connection.for_each(sql, values![to_sql(sequence)?], |row| {
+        let change =
+            serde_json::from_str(&row.get::<String>(1)?).map_err(|_| RecordError::Damaged { what: "change" })?;
+        show(from_sql(row.get(0)?)?, change);
+        Ok(())
+    })
 }
 
 const fn kind(change: &CatalogChange) -> &'static str {
@@ -82,5 +104,6 @@ const fn kind(change: &CatalogChange) -> &'static str {
         CatalogChange::LooseBlob { .. } => "loose_blob",
         CatalogChange::LooseBlobGone { .. } => "loose_blob_gone",
         CatalogChange::Account { .. } => "account",
+        CatalogChange::AccountsSnapshot { .. } => "accounts",
     }
 }

@@ -19,6 +19,7 @@ pub(crate) mod blobs;
 pub(crate) mod channels;
 pub(crate) mod products;
 pub(crate) mod releases;
+pub(crate) mod snapshots;
 
 use crate::follow::{self, Follower, Teller};
 use crate::sql::{

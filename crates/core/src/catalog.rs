@@ -147,6 +147,13 @@ pub enum CatalogChange {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         facts: Option<AccountFacts>,
     },
+    /// All accounts, up to a change, lie in a blob: see [`crate::snapshot`].
+    AccountsSnapshot {
+        /// The blob.
+        blob: BlobId,
+        /// Number of the last change that it holds.
+        sequence: u64,
+    },
 }
 
 /// Somebody who keeps a copy of the catalogue up to date: the edge, or a test.

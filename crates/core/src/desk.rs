@@ -207,6 +207,15 @@ pub struct AccountsAnswer {
     pub next: Option<AccountId>,
 }
 
+/// Answer to `POST /admin/v1/snapshots`: all accounts were written down for edges to start from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotAnswer {
+    /// The last change that it holds.
+    pub sequence: u64,
+    /// The blob that it lies in.
+    pub blob: BlobId,
+}
+
 /// `POST /admin/v1/entitlements`: gives a product to an account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -323,7 +323,7 @@ impl EdgeCatalog {
             }
             CatalogChange::LooseBlobGone { blob } => self.blobs.set_loose(blob, None),
             // Kept beside the catalogue: see `copy`.
-            CatalogChange::Account { .. } => {}
+            CatalogChange::Account { .. } | CatalogChange::AccountsSnapshot { .. } => {}
         }
     }
 }

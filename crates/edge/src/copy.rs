@@ -4,22 +4,60 @@
 
 use crate::catalog::EdgeCatalog;
 use crate::passport::Accounts;
+use bytes::Bytes;
+use penstock_core::blob::{BlobId, ByteRange};
 use penstock_core::catalog::{CatalogChange, CatalogSink};
+use penstock_core::snapshot::Snapshot;
+use penstock_store::Store;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// See the module.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct EdgeCopy {
     /// Products, releases, offers, blobs.
     pub catalog: Arc<EdgeCatalog>,
     /// Accounts.
     pub accounts: Arc<Accounts>,
+    /// Where snapshots of accounts lie.
+    pub store: Store,
+}
+
+impl EdgeCopy {
+    /// Takes a snapshot of accounts. One that cannot be used leaves the accounts as they were.
+    fn rest_on(&self, blob: BlobId) {
+        let begun = Instant::now();
+        match self.snapshot(blob) {
+            Ok(snapshot) => {
+                let (accounts, sequence) = (snapshot.len(), snapshot.sequence());
+                self.accounts.rest_on(snapshot);
+                let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+                tracing::info!(%blob, accounts, sequence, milliseconds, "accounts rest on a snapshot");
+            }
+            Err(error) => {
+                let error = &*error as &dyn std::error::Error;
+                tracing::error!(%blob, error, "a snapshot of accounts cannot be used: accounts stay as they were");
+            }
+        }
+    }
+
+    /// The whole blob as it lies in its map. It is hashed once more: what is in it decides who may read what.
+    fn snapshot(&self, blob: BlobId) -> Result<Snapshot<Bytes>, Box<dyn std::error::Error + Send + Sync>> {
+        let view = self.store.view(&blob)?;
+        let whole = ByteRange::whole(view.size()).ok_or("it is empty")?;
+        let bytes = view.load_window(whole)?;
+        if BlobId::of(&bytes) != blob {
+            return Err("its bytes are not those of its name".into());
+        }
+        Ok(Snapshot::new(bytes)?)
+    }
 }
 
 impl CatalogSink for EdgeCopy {
     fn apply(&self, sequence: u64, change: CatalogChange) {
         match change {
             CatalogChange::Account { account, facts } => self.accounts.set(sequence, account, facts),
+            CatalogChange::AccountsSnapshot { blob, .. } => self.rest_on(blob),
             other => self.catalog.apply(other),
         }
     }

@@ -1,9 +1,11 @@
 //! Taking a new configuration into a running node: check everything first, then swap, never dropping a connection.
 //!
-//! Certificates, `[limits]`, `log.level`, `log.access` and `listen.admin_hosts` are swapped; what else changed is reported
+//! Certificates, JWKS files, `[limits]`, `log.level`, `log.access` and `listen.admin_hosts` are swapped; what else changed is reported
 //! as waiting for the next start. Also here: noticing that the files changed. It must not touch sockets.
 
-use crate::config::{Checked, ConfigProblem, ControlConfig, DataConfig, Database, Limits, ListenConfig};
+use crate::config::{
+    Checked, ConfigProblem, ControlConfig, DataConfig, Database, KeysFrom, Limits, ListenConfig, TokensConfig,
+};
 use crate::descriptors::Shares;
 use crate::listen::tls::{TlsError, TlsFront, read_certificate};
 use arc_swap::ArcSwap;
@@ -90,7 +92,11 @@ impl Reloader {
     pub fn files(&self) -> Vec<PathBuf> {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let tls = running.tls.iter().flat_map(|files| [files.cert.clone(), files.key.clone()]);
-        running.path().map(Path::to_path_buf).into_iter().chain(tls).collect()
+        let keys = running.tokens.issuers.iter().filter_map(|issuer| match &issuer.keys {
+            KeysFrom::File(file) => Some(file.clone()),
+            KeysFrom::Url { .. } => None,
+        });
+        running.path().map(Path::to_path_buf).into_iter().chain(tls).chain(keys).collect()
     }
 }
 
@@ -101,6 +107,7 @@ fn at_next_start(started: &Checked, next: &Checked) -> Vec<&'static str> {
     let ListenConfig { https, http, admin, admin_hosts: _, workers, proxy_from, tokens_over_http, unsent_bytes_max } =
         &started.listen;
     let ControlConfig { url, database } = &started.control;
+    let TokensConfig { issuers, passport_bytes_max } = &started.tokens;
     [
         ("role", started.role != next.role),
         ("data.dir", *dir != next.data.dir),
@@ -117,6 +124,8 @@ fn at_next_start(started: &Checked, next: &Checked) -> Vec<&'static str> {
         ("listen.unsent_bytes_max", *unsent_bytes_max != next.listen.unsent_bytes_max),
         ("tls.cert", started.tls.is_some() != next.tls.is_some()),
         ("tls.key", started.tls.is_some() != next.tls.is_some()),
+        ("tokens.issuers", *issuers != next.tokens.issuers),
+        ("tokens.passport_bytes_max", *passport_bytes_max != next.tokens.passport_bytes_max),
         ("control.url", *url != next.control.url),
         ("control.database", !is_same(database, dir, &next.control.database, &next.data.dir)),
         ("origin.url", started.origin_url != next.origin_url),

@@ -49,8 +49,7 @@ pub(crate) struct Publish {
     /// Compression level of new content, 1 to 19; a higher one costs time.
     #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(i32).range(1..=19))]
     pub(crate) level: i32,
-    /// Who may read the product, when this publish makes it; licensed when left out. This version serves open
-    /// products only.
+    /// Who may read the product, when this publish makes it; licensed when left out.
     #[arg(long, value_enum)]
     pub(crate) access: Option<Access>,
     /// The node.

@@ -29,13 +29,11 @@ pub(crate) fn run(args: Publish, output: &Output) -> Done {
         )));
     }
     if product.access != AccessClass::Open {
-        output.note(&format!(
-            "product {} is {}: this version serves open products only, and nobody can pull it until \
-             `penstock product set {} --access open`",
-            product.id,
-            access(product.access),
-            product.id
-        ));
+        let how = match product.access {
+            AccessClass::Registered => "`penstock account add A` lets account A in".to_owned(),
+            _ => format!("`penstock entitlement add --account A --product {}` gives it to account A", product.id),
+        };
+        output.note(&format!("product {} is {}: {how}", product.id, access(product.access)));
     }
     let rule = |files: crate::args::desk::ComponentFiles| ComponentRule {
         name: files.name,

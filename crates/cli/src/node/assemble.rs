@@ -2,12 +2,13 @@
 
 use super::api::ControlApi;
 use super::chores::{Chores, renew};
+use super::issuers::{Fetching, Issuers, IssuersError};
 use super::lock::{DataDirLock, LockError};
 use super::settings::{self, SettingsError};
-use penstock_control::{Control, ControlError, ControlOptions, pseudonym_key};
+use penstock_control::{Control, ControlError, ControlOptions, SecretText, pseudonym_key};
 use penstock_edge::admin::{AdminParts, AdminService};
 use penstock_edge::catalog::EdgeCatalog;
-use penstock_edge::config::{Access, Checked, Database, NotYet};
+use penstock_edge::config::{Access, Checked, Database};
 use penstock_edge::copy::EdgeCopy;
 use penstock_edge::drain::Readiness;
 use penstock_edge::explain::EdgeExplainer;
@@ -15,10 +16,9 @@ use penstock_edge::listen::tcp::{BindError, Inherited};
 use penstock_edge::metrics;
 use penstock_edge::node::{Addresses, Node, NodeParts, StartError};
 use penstock_edge::outcome::{AccessLog, Ledger};
-use penstock_edge::passport::{Accounts, Passports, TokenGate};
+use penstock_edge::passport::{Accounts, Passports};
 use penstock_edge::reload::OnReload;
 use penstock_edge::serve::{PlainTokens, Server, ServerParts};
-use penstock_edge::token::{Issuer, JwksKeys, KeyRingError, KeyRings};
 use penstock_origin::LocalOrigin;
 use penstock_store::{OpenError, Reading, Store, StoreOptions};
 use std::path::PathBuf;
@@ -58,16 +58,13 @@ pub(crate) enum NodeError {
     /// No threads for what is done beside serving.
     #[error("the system gives no threads")]
     Threads(#[source] std::io::Error),
-    /// Two issuers of tokens cannot be told apart.
+    /// The issuers of tokens.
     #[error("cannot use the issuers of tokens")]
-    Issuers(#[from] KeyRingError),
+    Issuers(#[from] IssuersError),
     /// The system gives no random bytes.
     #[error("the system gave no random bytes")]
     Random(#[source] getrandom::Error),
 }
-
-/// Memory for passports of players, in bytes: about 800,000 of them.
-const PASSPORT_BYTES_MAX: usize = 256 << 20;
 
 /// A running node and everything that must outlive it.
 pub(crate) struct Assembled {
@@ -77,6 +74,7 @@ pub(crate) struct Assembled {
 
 /// What a node stands on. Dropped after the node: chores end, then the record closes, then the lock goes.
 pub(crate) struct Kept {
+    _fetching: Option<Fetching>,
     _chores: Option<Chores>,
     control: Control,
     _lock: DataDirLock,
@@ -129,10 +127,13 @@ pub(crate) fn assemble_held(
     let store = open_store(&config)?;
     let catalog = Arc::new(EdgeCatalog::default());
     let accounts = Arc::new(Accounts::new(pseudonym_key(&config.data.dir).map_err(ControlError::from)?));
-    let copy = EdgeCopy { catalog: Arc::clone(&catalog), accounts: Arc::clone(&accounts) };
+    let copy = EdgeCopy { catalog: Arc::clone(&catalog), accounts: Arc::clone(&accounts), store: store.clone() };
     let control = open_control(&config, &store, copy)?;
     renew(&control);
-    let passports = passports(&config, &control, accounts)?;
+    let issuers = Issuers::open(&config, &control)?;
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).map_err(NodeError::Random)?;
+    let passports = Arc::new(Passports::new(accounts, issuers.gate(), secret, config.tokens.passport_bytes_max));
     control.explain_with(Arc::new(EdgeExplainer {
         catalog: Arc::clone(&catalog),
         passports: Arc::clone(&passports),
@@ -158,6 +159,7 @@ pub(crate) fn assemble_held(
         store: store.clone(),
         outcomes: ledger.clone(),
     }));
+    let fetches = doors == Doors::Configured;
     let (admin_socket, inherited, scrub) = match doors {
         Doors::Configured => {
             let socket = config.data.dir.join("node.sock");
@@ -165,8 +167,10 @@ pub(crate) fn assemble_held(
         }
         Doors::Private(socket) => (socket, Inherited::default(), None),
     };
+    let take_keys = issuers.reloader();
     let told = move |config: &Checked| {
         ledger.set_access_log(access_log(config));
+        take_keys(config);
         on_reload(config);
     };
     let node = Node::start(NodeParts {
@@ -179,7 +183,8 @@ pub(crate) fn assemble_held(
         on_reload: Box::new(told),
     })?;
     let chores = Chores::start(&control, &store, scrub).map_err(NodeError::Threads)?;
-    Ok(Assembled { node, kept: Kept { _chores: Some(chores), control, _lock: lock } })
+    let fetching = if fetches { issuers.fetch()? } else { None };
+    Ok(Assembled { node, kept: Kept { _fetching: fetching, _chores: Some(chores), control, _lock: lock } })
 }
 
 fn open_store(config: &Checked) -> Result<Store, OpenError> {
@@ -192,26 +197,17 @@ fn open_store(config: &Checked) -> Result<Store, OpenError> {
 }
 
 fn open_control(config: &Checked, store: &Store, copy: EdgeCopy) -> Result<Control, NodeError> {
-    let Database::Sqlite(database_path) = config.control.database.clone() else {
-        return Err(StartError::from(NotYet::Postgres).into());
+    let database = match &config.control.database {
+        Database::Sqlite(path) => penstock_control::Database::Sqlite(path.clone()),
+        Database::Postgres(url) => penstock_control::Database::Postgres(SecretText::new(url.reveal().to_owned())),
     };
     Ok(Control::open(ControlOptions {
         data_dir: config.data.dir.clone(),
-        database: penstock_control::Database::Sqlite(database_path),
+        database,
         origin: Arc::new(LocalOrigin::new(store.clone())),
         sink: Arc::new(copy),
         now: crate::commands::now,
     })?)
-}
-
-/// Tokens of this node's own control are good on it.
-fn passports(config: &Checked, control: &Control, accounts: Arc<Accounts>) -> Result<Arc<Passports>, NodeError> {
-    let own = (Issuer::control(), JwksKeys::of_control(&control.token_key()));
-    let rings = Arc::new(KeyRings::new(vec![own], Vec::new())?);
-    let gate = Arc::new(TokenGate::new(rings, config.limits.address_exempt.clone()));
-    let mut secret = [0; 32];
-    getrandom::fill(&mut secret).map_err(NodeError::Random)?;
-    Ok(Arc::new(Passports::new(accounts, gate, secret, PASSPORT_BYTES_MAX)))
 }
 
 const fn access_log(config: &Checked) -> AccessLog {

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 /// How often heads are looked at; they are signed anew when a day old.
 const RENEW_EVERY: Duration = Duration::from_secs(3600);
+/// How often it is looked at whether so many accounts changed that another snapshot pays.
+const SNAPSHOT_EVERY: Duration = Duration::from_secs(60);
 /// Rest between two scrubs of the whole store.
 const SCRUB_EVERY: Duration = Duration::from_secs(24 * 3600);
 /// The first scrub waits until a start's rush is over.
@@ -30,9 +32,16 @@ impl Chores {
     pub(crate) fn start(control: &Control, store: &Store, scrub: Option<u64>) -> std::io::Result<Self> {
         let mut chores = Self { words: Vec::new(), threads: Vec::new() };
         let control = control.clone();
+        let heads = control.clone();
         chores.spawn("penstock-heads", move |word| {
             while rest(word, RENEW_EVERY) {
-                renew(&control);
+                renew(&heads);
+            }
+        })?;
+        let accounts = control.clone();
+        chores.spawn("penstock-accounts", move |word| {
+            while rest(word, SNAPSHOT_EVERY) {
+                snapshot(&accounts);
             }
         })?;
         if let Some(bytes_per_second) = scrub {
@@ -81,6 +90,14 @@ pub(super) fn renew(control: &Control) {
 /// Whether to go on: false when the node ends.
 fn rest(word: &Receiver<()>, time: Duration) -> bool {
     matches!(word.recv_timeout(time), Err(RecvTimeoutError::Timeout))
+}
+
+/// Makes another snapshot of all accounts where that pays.
+fn snapshot(control: &Control) {
+    if let Err(error) = control.renew_snapshot(crate::commands::now()) {
+        let error = &error as &dyn std::error::Error;
+        tracing::error!(error, "no snapshot of accounts was made: edges go on with the one before");
+    }
 }
 
 fn scrub_once(store: &Store, bytes_per_second: u64, word: &Receiver<()>) {

@@ -9,6 +9,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 const FILE_NAME: &str = "settings.toml";
+/// Overrides `control.database`, as for a node.
+const DATABASE_VARIABLE: &str = "PENSTOCK__CONTROL__DATABASE";
 
 /// The settings cannot be kept.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +48,9 @@ fn text(config: &Checked) -> io::Result<String> {
         let path = std::path::absolute(path)?;
         let database = toml::Value::String(format!("sqlite:{}", path.display()));
         text.push_str(&format!("[control]\ndatabase = {database}\n"));
+    } else {
+        // Its URL may hold a password, and this file is for everyone who may see the directory.
+        text.push_str("[control]\ndatabase = \"postgres://\"\n");
     }
     Ok(text)
 }
@@ -66,6 +71,16 @@ pub(crate) fn private_config(data_dir: &Path) -> anyhow::Result<Checked> {
     table.insert("role".to_owned(), text("control"));
     section(&mut table, "data").insert("dir".to_owned(), text(&data_dir.display().to_string()));
     section(&mut table, "listen").insert("admin".to_owned(), text(""));
+    let control = section(&mut table, "control");
+    if control.get("database").and_then(toml::Value::as_str) == Some("postgres://") {
+        let url = std::env::var(DATABASE_VARIABLE).ok().filter(|url| !url.is_empty());
+        let url = url.ok_or_else(|| {
+            wrong(format!(
+                "its record is in PostgreSQL: start the node, or set {DATABASE_VARIABLE} to the database's URL"
+            ))
+        })?;
+        control.insert("database".to_owned(), text(&url));
+    }
     Config::parse(&table.to_string(), &Environment::default(), None)
         .map_err(|problems| wrong(problems.first().map(ToString::to_string).unwrap_or_default()))
 }

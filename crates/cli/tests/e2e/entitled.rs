@@ -146,3 +146,153 @@ fn no_token_is_written_down() {
         assert!(!log.contains(part), "a part of the token is in the log");
     }
 }
+
+/// A studio's own identity provider: its keys in a file, its players under a prefix, and a rotation while the node runs.
+#[test]
+fn a_studios_own_provider_vouches_for_its_players_and_for_nobody_else() {
+    let tree = Tree::small_game(64, 200_000);
+    let mut world = World::asleep();
+    let provider = |seed: u8| Provider::new(seed);
+    let (first, second) = (provider(1), provider(2));
+    let keys = world.path("studio.jwks");
+    std::fs::write(&keys, first.jwks()).expect("written");
+    let config = world.path("penstock.toml");
+    let mut text_of = std::fs::read_to_string(&config).expect("there");
+    text_of.push_str(
+        "[[tokens.issuers]]\nname = \"studio\"\niss = \"https://id.studio.example\"\naudience = \"games\"\n\
+         jwks = \"studio.jwks\"\naccount_prefix = \"studio:\"\n",
+    );
+    std::fs::write(&config, text_of).expect("written");
+    world.wake();
+    desk(&world, &["product", "add", "game", "--access", "licensed"]);
+    publish(&world, &tree, "1.0", &[]);
+    for account in ["studio:alice", "alice"] {
+        desk(&world, &["account", "add", account]);
+    }
+    desk(&world, &["entitlement", "add", "--account", "studio:alice", "--product", "game"]);
+    let file = world.path("player.jwt");
+    let pulled = |token: &str, into: &str| {
+        std::fs::write(&file, token).expect("written");
+        pull(&world, Some(&file), &world.path(into))
+    };
+    let output = pulled(&first.token("alice", "games"), "one");
+    assert!(output.status.success(), "{}", said(&output));
+    refused(&pulled(&first.token("alice", "shop"), "two"), "token_audience");
+    refused(&pulled(&second.token("alice", "games"), "two"), "token_key_unknown");
+    // The account without the prefix is control's to vouch for, and holds nothing.
+    refused(&pulled(&std::fs::read_to_string(token(&world, "alice", &[])).expect("there"), "two"), "not_entitled");
+    // The provider rotates its keys: who was let in by the old one comes again with a token of the new one.
+    let old = first.token("alice", "games");
+    std::fs::write(&keys, second.jwks()).expect("written");
+    let begun = std::time::Instant::now();
+    while !pulled(&second.token("alice", "games"), "two").status.success() {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(20), "the new keys are never taken");
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    refused(&pulled(&old, "three"), "token_key_unknown");
+    // Garbage in its place changes nothing.
+    std::fs::write(&keys, "{").expect("written");
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    assert!(pulled(&second.token("alice", "games"), "three").status.success());
+}
+
+/// A provider with one Ed25519 key.
+struct Provider {
+    kid: String,
+    public: String,
+    key: jsonwebtoken::EncodingKey,
+}
+
+impl Provider {
+    fn new(seed: u8) -> Self {
+        // RFC 8410, section 7: what stands before the seed in PKCS #8.
+        let head = [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+        let secret = penstock_core::sign::SecretKey::from_seed(&[seed; 32]);
+        let public = base64(secret.public().as_bytes());
+        let key = jsonwebtoken::EncodingKey::from_ed_der(&[&head[..], &[seed; 32]].concat());
+        Self { kid: format!("key-{seed}"), public, key }
+    }
+
+    fn jwks(&self) -> String {
+        let key = serde_json::json!({
+            "kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": self.kid, "x": self.public
+        });
+        serde_json::json!({ "keys": [key] }).to_string()
+    }
+
+    fn token(&self, subject: &str, audience: &str) -> String {
+        let mut head = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::EdDSA);
+        head.kid = Some(self.kid.clone());
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
+        let claims = serde_json::json!({
+            "iss": "https://id.studio.example", "aud": audience, "sub": subject, "iat": now, "exp": now + 600
+        });
+        jsonwebtoken::encode(&head, &claims, &self.key).expect("signed")
+    }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    use ::base64::Engine as _;
+    ::base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// The record in PostgreSQL, and the accounts in a snapshot: a node that starts knows them all the same.
+#[test]
+fn a_node_on_postgresql_starts_from_a_snapshot_of_its_accounts() {
+    const VARIABLE: &str = "PENSTOCK__CONTROL__DATABASE";
+    let tree = Tree::small_game(65, 200_000);
+    let mut world = World::asleep();
+    let url = penstock_testkit::PostgresServer::shared().database();
+    world.environment.push((VARIABLE.to_owned(), url.clone()));
+    world.wake();
+    desk(&world, &["product", "add", "game", "--access", "licensed"]);
+    publish(&world, &tree, "1.0", &[]);
+    for account in ["alice", "bob"] {
+        desk(&world, &["account", "add", account]);
+        desk(&world, &["entitlement", "add", "--account", account, "--product", "game"]);
+    }
+    let made = command_output("curl", |curl| {
+        curl.args([
+            "--silent",
+            "--show-error",
+            "--fail",
+            "-X",
+            "POST",
+            "--unix-socket",
+            text(&world.data().join("node.sock")),
+        ]);
+        curl.arg("http://localhost/admin/v1/snapshots")
+    });
+    assert!(made.status.success(), "{}", said(&made));
+    desk(&world, &["account", "set", "bob", "--standing", "suspended"]);
+    world.daemon().terminate().expect("ends well");
+    world.wake();
+    let (alice, bob) = (token(&world, "alice", &[]), token(&world, "bob", &[]));
+    let output = pull(&world, Some(&alice), &world.path("install"));
+    assert!(output.status.success(), "{}", said(&output));
+    refused(&pull(&world, Some(&bob), &world.path("other")), "account_suspended");
+    let log = world.daemon().log();
+    assert!(log.contains("accounts rest on a snapshot"), "the snapshot was not used");
+    assert!(!log.contains(&url), "the database's URL is in the log");
+    world.daemon().terminate().expect("ends well");
+    // A command on the sleeping node's directory must not make a record of its own.
+    let listing = || {
+        let mut listing = command();
+        listing.args(["account", "list", "--to", text(&world.data()), "--json"]);
+        listing
+    };
+    let output = listing().output().expect("starts");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains(VARIABLE), "{}", said(&output));
+    let output = listing().env(VARIABLE, &url).output().expect("starts");
+    assert_eq!(document(&output)["accounts"].as_array().map(Vec::len), Some(2), "{}", said(&output));
+}
+
+fn command_output(
+    program: &str,
+    arguments: impl FnOnce(&mut std::process::Command) -> &mut std::process::Command,
+) -> Output {
+    let mut command = std::process::Command::new(program);
+    arguments(&mut command);
+    command.output().expect("starts")
+}

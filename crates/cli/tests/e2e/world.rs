@@ -49,6 +49,8 @@ pub(crate) struct World {
     pub(crate) certificate: Certificate,
     pub(crate) trust: String,
     pub(crate) daemon: Option<Daemon>,
+    /// Variables for the node.
+    pub(crate) environment: Vec<(String, String)>,
 }
 
 impl World {
@@ -63,7 +65,7 @@ impl World {
         let config = "role = \"all\"\n[data]\ndir = \"data\"\n[listen]\nhttps = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\n\
                       admin = \"127.0.0.1:0\"\n[tls]\ncert = \"cert.pem\"\nkey = \"cert.key\"\n[limits]\ndrain_seconds = 30\n";
         std::fs::write(dir.path().join("penstock.toml"), config).expect("written");
-        Self { dir, certificate, trust, daemon: None }
+        Self { dir, certificate, trust, daemon: None, environment: Vec::new() }
     }
 
     /// As [`Self::asleep`], for a node that is found at the same addresses after a restart.
@@ -106,6 +108,7 @@ impl World {
     pub(crate) fn wake(&mut self) {
         let mut serve = command();
         serve.args(["serve", "--config", text(&self.path("penstock.toml"))]);
+        serve.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let daemon = Daemon::start(serve, &self.data().join("node.json"));
         self.daemon = Some(daemon.unwrap_or_else(|error| panic!("{error}")));
     }

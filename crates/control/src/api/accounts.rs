@@ -1,16 +1,17 @@
-//! `/admin/v1/accounts`, `…/{id}`, `/admin/v1/entitlements`, `…/{id}`.
+//! `/admin/v1/accounts`, `…/{id}`, `/admin/v1/entitlements`, `…/{id}`, `/admin/v1/snapshots`.
 
 use super::extract::{Answer, JsonOf, PathOf, QueryOf};
 use super::products::status;
 use crate::accounts;
 use crate::control::{Handle, Lane};
 use crate::error::CallError;
+use crate::snapshots;
 use axum::Router;
 use axum::extract::State;
 use axum::routing::{get, post};
 use http::StatusCode;
 use penstock_core::account::AccountId;
-use penstock_core::desk::{AccountDetail, AccountsAnswer, Entitlement, PostEntitlement, PutAccount};
+use penstock_core::desk::{AccountDetail, AccountsAnswer, Entitlement, PostEntitlement, PutAccount, SnapshotAnswer};
 use serde::Deserialize;
 
 pub(super) fn routes() -> Router<Handle> {
@@ -19,6 +20,7 @@ pub(super) fn routes() -> Router<Handle> {
         .route("/admin/v1/accounts/{id}", get(show).put(put))
         .route("/admin/v1/entitlements", post(grant))
         .route("/admin/v1/entitlements/{id}", get(entitlement).delete(revoke))
+        .route("/admin/v1/snapshots", post(snapshot))
 }
 
 #[derive(Debug, Deserialize)]
@@ -67,4 +69,10 @@ async fn entitlement(State(handle): State<Handle>, PathOf(id): PathOf<u64>) -> R
 async fn revoke(State(handle): State<Handle>, PathOf(id): PathOf<u64>) -> Result<Answer<Entitlement>, CallError> {
     let revoked = handle.run(Lane::Write, move |node| accounts::revoke(node, id)).await?;
     Ok(Answer(StatusCode::OK, revoked))
+}
+
+/// Long, but most of it only reads: other changes get between.
+async fn snapshot(State(handle): State<Handle>) -> Result<Answer<SnapshotAnswer>, CallError> {
+    let made = handle.run(Lane::Check, |node| snapshots::make(node, node.now())).await?;
+    Ok(Answer(StatusCode::CREATED, SnapshotAnswer { sequence: made.sequence, blob: made.blob }))
 }

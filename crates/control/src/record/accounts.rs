@@ -15,13 +15,21 @@ const ENTITLEMENT: &str = "e.id, e.account, t.body, e.starts, e.ends, e.granted,
 
 /// The JSON of column `extras`.
 #[derive(Default, Serialize, Deserialize)]
-struct ExtrasText {
+pub(super) struct ExtrasText {
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     agreements: BTreeSet<String>,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     devices: BTreeSet<String>,
     #[serde(default, skip_serializing_if = "Attributes::is_empty")]
     attributes: Attributes,
+}
+
+impl ExtrasText {
+    /// As edges see it.
+    pub(super) fn seen(self, pseudonyms: &PseudonymKey) -> Extras {
+        let devices = self.devices.iter().map(|device| pseudonyms.device(device)).collect();
+        Extras { agreements: self.agreements, devices, attributes: self.attributes }
+    }
 }
 
 /// One account.
@@ -192,7 +200,7 @@ fn json<T: Serialize>(value: &T, what: &'static str) -> Result<String, RecordErr
     serde_json::to_string(value).map_err(|_| RecordError::Damaged { what })
 }
 
-fn parse<T: for<'de> Deserialize<'de>>(text: &str, what: &'static str) -> Result<T, RecordError> {
+pub(super) fn parse<T: for<'de> Deserialize<'de>>(text: &str, what: &'static str) -> Result<T, RecordError> {
     serde_json::from_str(text).map_err(|_| RecordError::Damaged { what })
 }
 
@@ -222,7 +230,7 @@ const fn standing_text(standing: Standing) -> &'static str {
     }
 }
 
-fn standing(text: &str) -> Result<Standing, RecordError> {
+pub(super) fn standing(text: &str) -> Result<Standing, RecordError> {
     match text {
         "active" => Ok(Standing::Active),
         "suspended" => Ok(Standing::Suspended),

@@ -30,4 +30,12 @@ CREATE TABLE entitlements (
 );
 CREATE INDEX entitlements_account ON entitlements (account);
 
+-- Snapshots of all accounts in the store. `sequence` is the last change that one holds.
+CREATE TABLE snapshots (
+    sequence BIGINT PRIMARY KEY,
+    blob BLOB NOT NULL,
+    accounts BIGINT NOT NULL,
+    created BIGINT NOT NULL
+);
+
 INSERT INTO counters (name, last) VALUES ('terms', 0), ('entitlements', 0);

@@ -1,6 +1,7 @@
 //! The admin API as its callers meet it, over real requests, and the record as a crash leaves it: each
 //! test on both engines, unless it says why not.
 
+mod accounts;
 mod behind;
 mod blobs;
 mod channels;

@@ -123,6 +123,7 @@ async fn a_restart_tells_everything_in_an_order_that_makes_sense(engine: Engine)
             CatalogChange::LooseBlob { .. } => "loose",
             CatalogChange::LooseBlobGone { .. } => "gone",
             CatalogChange::Account { .. } => "account",
+            CatalogChange::AccountsSnapshot { .. } => "accounts",
         })
         .collect();
     assert_eq!(kinds, ["product", "product", "release", "release", "offer", "loose"]);

@@ -59,6 +59,18 @@ impl Builder {
         Ok(())
     }
 
+    /// How many accounts there are so far.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        (self.accounts.len() / ACCOUNT_BYTES) as u64
+    }
+
+    /// Whether there is none yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.accounts.is_empty()
+    }
+
     /// The parts of the file, in order: what they are together is the snapshot.
     ///
     /// # Errors

@@ -3,12 +3,14 @@
 //! Pure but for one question, whether the TLS files are there, which only makes a note.
 
 use super::checked::{
-    Access, Checked, ControlConfig, DataConfig, Database, Limits, ListenConfig, LogConfig, LogFormat, Role, Source,
-    TlsFiles,
+    Access, Checked, ControlConfig, DataConfig, Database, DatabaseUrl, Limits, ListenConfig, LogConfig, LogFormat,
+    Role, Source, TlsFiles, TokensConfig,
 };
 use super::level;
 use super::raw::Config;
 use super::source::Written;
+use super::tokens::{self, IssuerConfig, KeysFrom};
+use crate::token::{ISSUERS_MAX, Issuer};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -134,6 +136,7 @@ impl Checker<'_> {
         let data = self.data(config);
         let listen = self.listen(config, role);
         let tls = self.tls(config, role, &listen);
+        let tokens = self.tokens(config);
         let control = self.control(config, role, &data.dir);
         let origin_url = self.origin(config);
         let limits = self.limits(config);
@@ -144,6 +147,7 @@ impl Checker<'_> {
             data,
             listen,
             tls,
+            tokens,
             control,
             origin_url,
             limits,
@@ -220,13 +224,46 @@ impl Checker<'_> {
         None
     }
 
+    fn tokens(&mut self, config: &Config) -> TokensConfig {
+        let key = "tokens.issuers";
+        let mut issuers: Vec<IssuerConfig> = Vec::new();
+        for (number, table) in (1..).zip(&config.tokens.issuers) {
+            match tokens::issuer(table, self.base) {
+                Ok(issuer) => issuers.push(issuer),
+                Err(message) => self.wrong(key, &format!("issuer {number}: {message}")),
+            }
+        }
+        if issuers.len() >= ISSUERS_MAX {
+            self.wrong(key, &format!("at most {} can be used", ISSUERS_MAX - 1));
+        }
+        let own = Issuer::control();
+        let mut known = vec![&own];
+        for one in &issuers {
+            if known.iter().any(|other| other.name() == one.issuer.name() || other.iss() == one.issuer.iss()) {
+                self.wrong(key, &format!("{} has the name or the iss of another issuer", one.issuer.name()));
+            }
+            known.push(&one.issuer);
+            match &one.keys {
+                KeysFrom::File(file) => self.present(key, file),
+                KeysFrom::Url { url, .. } if !url.is_secure() => {
+                    let message =
+                        format!("{} has its keys from an address that anyone on the path can forge", one.issuer.name());
+                    self.note(key, ProblemKind::Doubtful, &message);
+                }
+                KeysFrom::Url { .. } => {}
+            }
+        }
+        let passport_bytes_max =
+            self.count("tokens.passport_bytes_max", config.tokens.passport_bytes_max, 1 << 20, 1 << 40);
+        TokensConfig { issuers, passport_bytes_max }
+    }
+
     fn control(&mut self, config: &Config, role: Role, dir: &Path) -> ControlConfig {
         let control = &config.control;
         let database = match control.database.split_once(':') {
             Some(("sqlite", file)) if !file.is_empty() && !file.starts_with("//") => Database::Sqlite(dir.join(file)),
             Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => {
-                self.note("control.database", ProblemKind::Later, LATER);
-                Database::Postgres
+                Database::Postgres(DatabaseUrl(control.database.clone()))
             }
             _ => {
                 self.wrong("control.database", "must be sqlite:FILE or postgres://…");
@@ -306,7 +343,6 @@ impl Checker<'_> {
         let default = Config::default();
         for (key, is_set) in [
             ("tls.acme", config.tls != default.tls && !config.tls.acme.is_empty()),
-            ("tokens.issuers", config.tokens != default.tokens),
             ("control.url", config.control.url != default.control.url),
             ("origin.url", config.origin != default.origin),
             ("cache.bytes_max", config.cache != default.cache),
@@ -493,7 +529,9 @@ mod tests {
         assert_eq!(checked.runnable(), Err(NotYet::RoleEdge));
         let postgres =
             Config::parse("[control]\ndatabase = \"postgres://db/penstock\"\n", &Environment::default(), None);
-        assert_eq!(postgres.expect("accepted").runnable(), Err(NotYet::Postgres));
+        let postgres = postgres.expect("accepted");
+        assert_eq!(postgres.runnable(), Ok(()));
+        assert!(!format!("{postgres:?}").contains("db/penstock"), "a URL may hold a password");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::check::{ConfigProblem, Place};
 use super::env::Environment;
 use super::network::Network;
 use super::raw::Config;
+use super::tokens::IssuerConfig;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -34,8 +35,26 @@ pub enum Access {
 pub enum Database {
     /// An SQLite file.
     Sqlite(PathBuf),
-    /// PostgreSQL; the URL may carry a password, so it is never printed.
-    Postgres,
+    /// PostgreSQL.
+    Postgres(DatabaseUrl),
+}
+
+/// A database's URL. It may carry a password, so it prints as stars.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DatabaseUrl(pub(super) String);
+
+impl DatabaseUrl {
+    /// The URL, for whoever connects.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DatabaseUrl(****)")
+    }
 }
 
 /// How log lines look.
@@ -90,6 +109,15 @@ pub struct TlsFiles {
     pub cert: PathBuf,
     /// PEM private key.
     pub key: PathBuf,
+}
+
+/// `[tokens]`, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokensConfig {
+    /// Issuers beside this node's own control.
+    pub issuers: Vec<IssuerConfig>,
+    /// Memory for passports, in bytes.
+    pub passport_bytes_max: usize,
 }
 
 /// `[control]`, checked.
@@ -158,6 +186,8 @@ pub struct Checked {
     pub listen: ListenConfig,
     /// `[tls]`, if given.
     pub tls: Option<TlsFiles>,
+    /// `[tokens]`.
+    pub tokens: TokensConfig,
     /// `[control]`.
     pub control: ControlConfig,
     /// `[origin] url`, if given.
@@ -184,9 +214,6 @@ pub enum NotYet {
     /// Role `edge`.
     #[error("role = \"edge\" follows a control node's feed, which comes with a later version: run role = \"all\"")]
     RoleEdge,
-    /// PostgreSQL.
-    #[error("control.database: PostgreSQL comes with a later version: use sqlite:FILE")]
-    Postgres,
     /// An origin elsewhere.
     #[error("origin.url: origins beyond this node's own store come with a later version: leave it empty")]
     Origin,
@@ -231,9 +258,6 @@ impl Checked {
     pub const fn runnable(&self) -> Result<(), NotYet> {
         if matches!(self.role, Role::Edge) {
             return Err(NotYet::RoleEdge);
-        }
-        if matches!(self.control.database, Database::Postgres) {
-            return Err(NotYet::Postgres);
         }
         if self.origin_url.is_some() {
             return Err(NotYet::Origin);

@@ -11,14 +11,16 @@ mod level;
 mod network;
 mod raw;
 mod source;
+mod tokens;
 
 pub use check::{ConfigProblem, Place, ProblemKind};
 pub(crate) use check::{NO_CERTIFICATE, NO_DOOR};
 pub use checked::{
-    Access, Checked, ControlConfig, DataConfig, Database, Limits, ListenConfig, LogConfig, LogFormat, NotYet, Role,
-    TlsFiles,
+    Access, Checked, ControlConfig, DataConfig, Database, DatabaseUrl, Limits, ListenConfig, LogConfig, LogFormat,
+    NotYet, Role, TlsFiles, TokensConfig,
 };
 pub use env::Environment;
 pub use network::Network;
 pub(crate) use network::peer_prefix;
 pub use raw::Config;
+pub use tokens::{IssuerConfig, KeysFrom};

@@ -99,8 +99,13 @@ section! {
 section! {
     /// `[tokens]`: who may vouch for players.
     Tokens in "tokens" {
-        /// Token issuers. Accepted; used from a later version.
+        /// Issuers of tokens beside this node's own control, as `[[tokens.issuers]]` tables with `name`, `iss`, `audience`,
+        /// `jwks` (a file, or an https URL), and where wanted `account_prefix`, `leeway_seconds` (30), `stale_seconds`
+        /// (86400: how long keys are used while their URL is silent).
         issuers: Vec<toml::Table> = Vec::<toml::Table>::new(),
+        /// Memory for verified tokens and what their accounts hold, in bytes; about 350 a player. Smaller verifies more
+        /// often, at 50 µs of a core each.
+        passport_bytes_max: u64 = 268_435_456u64,
     }
 }
 
@@ -109,8 +114,8 @@ section! {
     Control in "control" {
         /// Admin URL of the control node, for role `edge`. Accepted; used from a later version.
         url: String = "",
-        /// The database of roles `all` and `control`: `sqlite:FILE` (from the data directory) or, from a later version,
-        /// `postgres://…`.
+        /// The database of roles `all` and `control`: `sqlite:FILE` (from the data directory) or `postgres://…`. A URL
+        /// with a password belongs in the environment: `PENSTOCK__CONTROL__DATABASE`.
         database: String = "sqlite:control.sqlite",
     }
 }

@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use penstock_core::entitle::TokenFault;
 use penstock_core::time::UnixSeconds;
 use penstock_core::token::RawToken;
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,14 +21,17 @@ pub struct TokenGate {
     verifier: token::Verifier,
     /// Networks whose failures are not counted.
     exempt: ArcSwap<Vec<Network>>,
+    /// What stands before an issuer's subjects in the names of accounts, by the issuer's name.
+    prefixes: HashMap<String, String>,
 }
 
 impl TokenGate {
-    /// A gate over these keys. Addresses in `exempt` may fail as often as they like.
+    /// A gate over these keys. Addresses in `exempt` may fail as often as they like; `prefixes` say what stands before an
+    /// issuer's subjects in the names of accounts.
     #[must_use]
-    pub fn new(rings: Arc<KeyRings>, exempt: Vec<Network>) -> Self {
+    pub fn new(rings: Arc<KeyRings>, exempt: Vec<Network>, prefixes: HashMap<String, String>) -> Self {
         let verifier = token::Verifier::new(Arc::clone(&rings), AT_ONCE_MAX, token::FAILURES_MAX_DEFAULT);
-        Self { rings, verifier, exempt: ArcSwap::from_pointee(exempt) }
+        Self { rings, verifier, exempt: ArcSwap::from_pointee(exempt), prefixes }
     }
 
     /// Takes other networks to exempt.
@@ -41,7 +45,10 @@ impl Verifier for TokenGate {
         let moment = Moment { unix: now, instant: Instant::now() };
         // Whoever comes through a Unix socket is on this machine.
         let from = from.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        self.verifier.verify(token, from, &self.exempt.load(), moment).map(bearer).map_err(no_bearer)
+        self.verifier
+            .verify(token, from, &self.exempt.load(), moment)
+            .map(|claims| self.bearer(claims))
+            .map_err(no_bearer)
     }
 
     fn generation(&self) -> u64 {
@@ -55,14 +62,17 @@ impl std::fmt::Debug for TokenGate {
     }
 }
 
-fn bearer(claims: Claims) -> Bearer {
-    Bearer {
-        account: claims.subject,
-        issued: claims.issued_at,
-        expires: claims.refused_from,
-        products: claims.products.map(Into::into),
-        components: claims.components.map(Into::into),
-        device: claims.device,
+impl TokenGate {
+    fn bearer(&self, claims: Claims) -> Bearer {
+        let prefix = self.prefixes.get(&*claims.issuer).map_or("", String::as_str);
+        Bearer {
+            account: format!("{prefix}{}", claims.subject),
+            issued: claims.issued_at,
+            expires: claims.refused_from,
+            products: claims.products.map(Into::into),
+            components: claims.components.map(Into::into),
+            device: claims.device,
+        }
     }
 }
 

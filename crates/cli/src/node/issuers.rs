@@ -1,0 +1,130 @@
+//! Who may vouch for players on this node: control itself, and the issuers of the config, with their keys kept fresh.
+
+use penstock_control::Control;
+use penstock_edge::config::{Checked, IssuerConfig, KeysFrom};
+use penstock_edge::passport::TokenGate;
+use penstock_edge::token::{
+    HttpFetcher, Issuer, JwksError, JwksKeys, KeyRingError, KeyRings, Remote, TlsSetupError, client_config, load,
+};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Why issuers cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum IssuersError {
+    /// A file of keys.
+    #[error("cannot use the keys of issuer {issuer} in {file:?}")]
+    Keys {
+        /// Whose.
+        issuer: String,
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: JwksError,
+    },
+    /// Two issuers cannot be told apart, or there are too many.
+    #[error(transparent)]
+    Ring(#[from] KeyRingError),
+    /// TLS for fetching keys.
+    #[error("cannot fetch keys over TLS")]
+    Tls(#[from] TlsSetupError),
+    /// The thread that fetches keys.
+    #[error("the system gives no thread to fetch keys on")]
+    Thread(#[source] std::io::Error),
+}
+
+/// The issuers of a node.
+pub(crate) struct Issuers {
+    rings: Arc<KeyRings>,
+    gate: Arc<TokenGate>,
+    is_remote_secure: Option<bool>,
+}
+
+impl Issuers {
+    /// Reads the keys that lie in files. Those of URLs come later, from [`Self::fetch`].
+    ///
+    /// # Errors
+    /// [`IssuersError`].
+    pub(crate) fn open(config: &Checked, control: &Control) -> Result<Self, IssuersError> {
+        let mut known = vec![(Issuer::control(), JwksKeys::of_control(&control.token_key()))];
+        let mut remotes = Vec::new();
+        let mut is_remote_secure = None;
+        for IssuerConfig { issuer, keys, .. } in &config.tokens.issuers {
+            match keys {
+                KeysFrom::File(file) => known.push((issuer.clone(), read(issuer, file)?)),
+                KeysFrom::Url { url, stale } => {
+                    is_remote_secure = Some(is_remote_secure.unwrap_or(false) || url.is_secure());
+                    remotes.push(Remote { issuer: issuer.clone(), url: url.clone(), stale: *stale });
+                }
+            }
+        }
+        let rings = Arc::new(KeyRings::new(known, remotes)?);
+        let prefix = |one: &IssuerConfig| (one.issuer.name().to_owned(), one.account_prefix.clone());
+        let prefixes: HashMap<String, String> = config.tokens.issuers.iter().map(prefix).collect();
+        let gate = Arc::new(TokenGate::new(Arc::clone(&rings), config.limits.address_exempt.clone(), prefixes));
+        Ok(Self { rings, gate, is_remote_secure })
+    }
+
+    /// What verifies tokens.
+    pub(crate) fn gate(&self) -> Arc<TokenGate> {
+        Arc::clone(&self.gate)
+    }
+
+    /// What takes files of keys again, and the networks that may fail.
+    pub(crate) fn reloader(&self) -> impl Fn(&Checked) + Send + Sync + use<> {
+        let (rings, gate) = (Arc::clone(&self.rings), Arc::clone(&self.gate));
+        move |config| {
+            gate.exempt(config.limits.address_exempt.clone());
+            for IssuerConfig { issuer, keys, .. } in &config.tokens.issuers {
+                let KeysFrom::File(file) = keys else { continue };
+                match read(issuer, file) {
+                    Ok(keys) => rings.replace(issuer.name(), &keys),
+                    Err(error) => {
+                        let error = &error as &dyn std::error::Error;
+                        tracing::error!(%issuer, error, "the issuer's keys stay as they were");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Keeps the keys of URLs fresh, until the answer is dropped; `None` when there are none.
+    ///
+    /// # Errors
+    /// [`IssuersError`].
+    pub(crate) fn fetch(&self) -> Result<Option<Fetching>, IssuersError> {
+        let Some(is_secure) = self.is_remote_secure else { return Ok(None) };
+        let tls = if is_secure { Some(client_config(None)?) } else { None };
+        let fetcher = Arc::new(HttpFetcher::new(tls));
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(IssuersError::Thread)?;
+        let (rings, stop) = (Arc::clone(&self.rings), CancellationToken::new());
+        let ear = stop.clone();
+        let thread = std::thread::Builder::new().name("penstock-keys".to_owned());
+        let thread = thread.spawn(move || runtime.block_on(rings.run(fetcher, ear))).map_err(IssuersError::Thread)?;
+        Ok(Some(Fetching { stop, thread: Some(thread) }))
+    }
+}
+
+/// The thread that fetches keys. Ends when this is dropped.
+pub(crate) struct Fetching {
+    stop: CancellationToken,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Fetching {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the thread that fetched keys broke down");
+        }
+    }
+}
+
+fn read(issuer: &Issuer, file: &std::path::Path) -> Result<JwksKeys, IssuersError> {
+    let failed = |source| IssuersError::Keys { issuer: issuer.name().to_owned(), file: file.to_owned(), source };
+    load(file).map_err(failed)
+}

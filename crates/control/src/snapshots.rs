@@ -1,0 +1,94 @@
+//! Snapshots of all accounts: what edges start from, so that they need not hear of every account there ever was.
+//!
+//! A snapshot is a blob in the origin, like any other but of no release: nobody can read it over the data plane. The
+//! change that tells of it says up to which change it holds everything, and it is told once it is stored.
+
+use crate::control::Node;
+use crate::error::CallError;
+use crate::log;
+use crate::record::RecordError;
+use crate::record::snapshots::{self, SnapshotRow};
+use penstock_core::blob::BlobId;
+use penstock_core::catalog::CatalogChange;
+use penstock_core::snapshot::{Builder, SnapshotError};
+use penstock_core::time::UnixSeconds;
+
+/// Changes of accounts after which another snapshot is made. Larger lets edges start slower and hold more in memory:
+/// about 400 bytes for each change.
+const CHANGES_MAX: u64 = 20_000;
+/// Snapshots that are kept: whoever has just begun to read the one before may finish.
+const KEPT: u64 = 2;
+
+/// Makes a snapshot when enough changed since the last one; says whether it did.
+pub(crate) fn renew(node: &Node, now: UnixSeconds) -> Result<bool, CallError> {
+    let changes = node.record.read(|connection| {
+        let since = snapshots::newest(connection)?.map_or(0, |row| row.sequence);
+        Ok::<_, CallError>(log::account_changes_since(connection, since)?)
+    })?;
+    if changes <= CHANGES_MAX {
+        return Ok(false);
+    }
+    make(node, now)?;
+    Ok(true)
+}
+
+/// Makes a snapshot of all accounts, stores it and tells of it.
+pub(crate) fn make(node: &Node, now: UnixSeconds) -> Result<SnapshotRow, CallError> {
+    let (sequence, builder) = node.record.read(|connection| {
+        let sequence = log::newest(connection)?;
+        let mut builder = Builder::default();
+        snapshots::each_account(connection, &node.keys.pseudonyms, |account, facts| {
+            builder.add(account, &facts).map_err(|_| RecordError::Damaged { what: "account that a snapshot can hold" })
+        })?;
+        Ok::<_, CallError>((sequence, builder))
+    })?;
+    let accounts = builder.len();
+    let parts = builder.finish(sequence).map_err(|error: SnapshotError| CallError::Malformed(error.to_string()))?;
+    let mut hasher = blake3::Hasher::new();
+    for part in &parts {
+        hasher.update(part);
+    }
+    let blob = BlobId::from_bytes(*hasher.finalize().as_bytes());
+    let row = SnapshotRow { sequence, blob };
+    if node.size_of(blob)?.is_none() {
+        let mut draft = node.origin.draft(blob, Some(parts.iter().map(|part| part.len() as u64).sum()))?;
+        parts.iter().try_for_each(|part| draft.write(part))?;
+        draft.seal()?;
+    }
+    let old = node.record.write(now, |batch| {
+        snapshots::put(batch.connection(), row, accounts, now)?;
+        batch.tell(CatalogChange::AccountsSnapshot { blob, sequence })?;
+        let old = snapshots::older(batch.connection(), KEPT)?;
+        old.iter().try_for_each(|row| snapshots::remove(batch.connection(), row.sequence))?;
+        Ok::<_, CallError>(old)
+    })?;
+    for row in old {
+        let is_kept = node.record.read(|connection| Ok::<_, CallError>(snapshots::has(connection, row.blob)?))?;
+        if !is_kept && let Err(error) = node.origin.remove(&row.blob) {
+            tracing::warn!(%error, blob = %row.blob, "an old snapshot of accounts stays behind");
+        }
+    }
+    tracing::info!(accounts, sequence, %blob, "made a snapshot of all accounts");
+    Ok(row)
+}
+
+/// Tells the sink all accounts: the newest snapshot and what changed since, or, where there is none, each of them.
+pub(crate) fn replay(node: &Node, connection: &crate::sql::Connection, newest: u64) -> Result<(), CallError> {
+    let snapshot = snapshots::newest(connection)?;
+    let stored = snapshot.map(|row| node.size_of(row.blob)).transpose()?.flatten();
+    match (snapshot, stored) {
+        (Some(SnapshotRow { sequence, blob }), Some(_)) => {
+            node.record.replay(sequence, CatalogChange::AccountsSnapshot { blob, sequence });
+            Ok(log::accounts_since(connection, sequence, |number, change| node.record.replay(number, change))?)
+        }
+        (snapshot, _) => {
+            if let Some(row) = snapshot {
+                tracing::error!(blob = %row.blob, "the newest snapshot of accounts is not in the store: each is told by itself");
+            }
+            Ok(snapshots::each_account(connection, &node.keys.pseudonyms, |account, facts| {
+                node.record.replay(newest, CatalogChange::Account { account, facts: Some(facts) });
+                Ok(())
+            })?)
+        }
+    }
+}
