@@ -8,6 +8,7 @@ mod check_config;
 mod completions;
 mod entitlement;
 mod explain;
+mod import;
 mod inspect;
 mod install;
 mod key;

@@ -41,6 +41,16 @@ impl Bar {
         }
     }
 
+    /// A phase that counts bytes begins.
+    pub(crate) fn begin_bytes(&self, label: &'static str, total: u64) {
+        self.phase(label, Unit::Bytes, total);
+    }
+
+    /// So much more is done.
+    pub(crate) fn advance_by(&self, amount: u64) {
+        self.lock().inc(amount);
+    }
+
     fn say(&self, text: &str) {
         self.lock().suspend(|| self.output.note(text));
     }

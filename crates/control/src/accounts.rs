@@ -107,7 +107,7 @@ fn tell(node: &Node, batch: &mut Batch<'_>, account: &Account) -> Result<(), Cal
     Ok(batch.tell(CatalogChange::Account { account, facts: Some(facts) })?)
 }
 
-fn new(id: AccountId, now: UnixSeconds) -> Account {
+pub(crate) fn new(id: AccountId, now: UnixSeconds) -> Account {
     Account {
         id,
         kind: AccountKind::default(),
@@ -120,7 +120,7 @@ fn new(id: AccountId, now: UnixSeconds) -> Account {
     }
 }
 
-fn changed(mut account: Account, wanted: &PutAccount, now: UnixSeconds) -> Account {
+pub(crate) fn changed(mut account: Account, wanted: &PutAccount, now: UnixSeconds) -> Account {
     account.kind = wanted.kind.unwrap_or(account.kind);
     account.standing = wanted.standing.unwrap_or(account.standing);
     if let Some(agreements) = &wanted.agreements {
@@ -139,7 +139,7 @@ fn changed(mut account: Account, wanted: &PutAccount, now: UnixSeconds) -> Accou
     account
 }
 
-fn check(wanted: &PutAccount) -> Result<(), CallError> {
+pub(crate) fn check(wanted: &PutAccount) -> Result<(), CallError> {
     let too_many = |what, max: usize| CallError::TooLarge { what, max: max as u64 };
     let is_text =
         |text: &String, max: usize| !text.is_empty() && text.len() <= max && !text.chars().any(char::is_control);
@@ -171,7 +171,7 @@ fn check(wanted: &PutAccount) -> Result<(), CallError> {
     Ok(())
 }
 
-fn check_terms(terms: &Terms) -> Result<(), CallError> {
+pub(crate) fn check_terms(terms: &Terms) -> Result<(), CallError> {
     let counts = [terms.channels.len(), terms.platforms.len(), terms.components.len(), terms.groups.len()];
     if counts.into_iter().chain([terms.regions.len()]).any(|count| count > PAGE_ROWS_MAX) {
         return Err(CallError::TooLarge { what: "a set of the terms", max: PAGE_ROWS_MAX as u64 });

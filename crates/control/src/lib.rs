@@ -24,6 +24,7 @@ mod control;
 mod error;
 mod follow;
 mod heads;
+mod imports;
 mod keys;
 mod log;
 mod products;

@@ -19,13 +19,14 @@ const CHANGES_MAX: u64 = 20_000;
 /// Snapshots that are kept: whoever has just begun to read the one before may finish.
 const KEPT: u64 = 2;
 
-/// Makes a snapshot when enough changed since the last one; says whether it did.
+/// Makes a snapshot when enough changed since the last one, or anything was imported; says whether it did.
 pub(crate) fn renew(node: &Node, now: UnixSeconds) -> Result<bool, CallError> {
-    let changes = node.record.read(|connection| {
-        let since = snapshots::newest(connection)?.map_or(0, |row| row.sequence);
-        Ok::<_, CallError>(log::account_changes_since(connection, since)?)
+    let is_due = node.record.read(|connection| {
+        let (since, imports) = snapshots::newest(connection)?.map_or((0, 0), |row| (row.sequence, row.imports));
+        let has_imports = snapshots::imports(connection)? > imports;
+        Ok::<_, CallError>(has_imports || log::account_changes_since(connection, since)? > CHANGES_MAX)
     })?;
-    if changes <= CHANGES_MAX {
+    if !is_due {
         return Ok(false);
     }
     make(node, now)?;
@@ -34,13 +35,13 @@ pub(crate) fn renew(node: &Node, now: UnixSeconds) -> Result<bool, CallError> {
 
 /// Makes a snapshot of all accounts, stores it and tells of it.
 pub(crate) fn make(node: &Node, now: UnixSeconds) -> Result<SnapshotRow, CallError> {
-    let (sequence, builder) = node.record.read(|connection| {
-        let sequence = log::newest(connection)?;
+    let (sequence, imports, builder) = node.record.read(|connection| {
+        let (sequence, imports) = (log::newest(connection)?, snapshots::imports(connection)?);
         let mut builder = Builder::default();
         snapshots::each_account(connection, &node.keys.pseudonyms, |account, facts| {
             builder.add(account, &facts).map_err(|_| RecordError::Damaged { what: "account that a snapshot can hold" })
         })?;
-        Ok::<_, CallError>((sequence, builder))
+        Ok::<_, CallError>((sequence, imports, builder))
     })?;
     let accounts = builder.len();
     let parts = builder.finish(sequence).map_err(|error: SnapshotError| CallError::Malformed(error.to_string()))?;
@@ -49,7 +50,7 @@ pub(crate) fn make(node: &Node, now: UnixSeconds) -> Result<SnapshotRow, CallErr
         hasher.update(part);
     }
     let blob = BlobId::from_bytes(*hasher.finalize().as_bytes());
-    let row = SnapshotRow { sequence, blob };
+    let row = SnapshotRow { sequence, blob, imports };
     if node.size_of(blob)?.is_none() {
         let mut draft = node.origin.draft(blob, Some(parts.iter().map(|part| part.len() as u64).sum()))?;
         parts.iter().try_for_each(|part| draft.write(part))?;
@@ -77,7 +78,7 @@ pub(crate) fn replay(node: &Node, connection: &crate::sql::Connection, newest: u
     let snapshot = snapshots::newest(connection)?;
     let stored = snapshot.map(|row| node.size_of(row.blob)).transpose()?.flatten();
     match (snapshot, stored) {
-        (Some(SnapshotRow { sequence, blob }), Some(_)) => {
+        (Some(SnapshotRow { sequence, blob, .. }), Some(_)) => {
             node.record.replay(sequence, CatalogChange::AccountsSnapshot { blob, sequence });
             Ok(log::accounts_since(connection, sequence, |number, change| node.record.replay(number, change))?)
         }

@@ -207,6 +207,66 @@ pub struct AccountsAnswer {
     pub next: Option<AccountId>,
 }
 
+/// One line of an import: an account, and where wanted something that it is given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportLine {
+    /// The account; made when it is not there.
+    pub account: AccountId,
+    /// Who is behind it; stays as it is when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<AccountKind>,
+    /// Whether it is served, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<Standing>,
+    /// What segments are made from, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<Attributes>,
+    /// What it is given, and on which terms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terms: Option<Terms>,
+    /// From when on; from 1970 on when left out, so that the same line means the same tomorrow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts: Option<UnixSeconds>,
+    /// Until when; for good when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends: Option<UnixSeconds>,
+}
+
+/// `POST /admin/v1/imports`: many accounts at once. Edges hear of them with the next snapshot, which is made within a
+/// minute, or at once by `POST /admin/v1/snapshots`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PostImport {
+    /// At most [`crate::limits::IMPORT_LINES_MAX`]. Each is a line as it stands in its file, so that one that cannot be
+    /// read does not spoil the others.
+    pub lines: Vec<serde_json::Value>,
+}
+
+/// Answer to [`PostImport`]. Importing a line again changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ImportAnswer {
+    /// Accounts that were made.
+    pub accounts: u64,
+    /// Accounts that were changed.
+    pub changed: u64,
+    /// Entitlements that were given.
+    pub entitlements: u64,
+    /// Lines that changed nothing.
+    pub same: u64,
+    /// Lines that were refused; the others were taken all the same.
+    pub refused: Vec<ImportRefusal>,
+}
+
+/// A line that was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportRefusal {
+    /// Its place in the list, from 0.
+    pub index: u64,
+    /// What is wrong with it.
+    pub detail: String,
+}
+
 /// Answer to `POST /admin/v1/snapshots`: all accounts were written down for edges to start from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotAnswer {

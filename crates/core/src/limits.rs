@@ -105,6 +105,8 @@ pub const ROTATIONS_MAX: usize = 64;
 pub const PAGE_ROWS_MAX: usize = 1000;
 /// Most releases of one product that a list names, newest first.
 pub const RELEASES_LISTED_MAX: usize = 10_000;
+/// Most lines of one import request: one transaction, for which other changes wait.
+pub const IMPORT_LINES_MAX: usize = 5000;
 /// Uploads and admin downloads at once; each holds at most two [`UPLOAD_BUFFER_BYTES`] buffers.
 pub const TRANSFERS_MAX: usize = 16;
 /// What an upload gathers before it is handed to the disk, in bytes.

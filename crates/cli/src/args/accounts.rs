@@ -8,6 +8,7 @@ use penstock_core::desk::AccountKind;
 use penstock_core::id::{AccessGroup, ChannelName, ComponentName, Platform, ProductId};
 use penstock_core::place::Region;
 use penstock_core::segment::Value;
+use std::path::{Path, PathBuf};
 
 /// See [`super::Command::Account`].
 #[derive(Debug, Args)]
@@ -29,6 +30,8 @@ pub(crate) enum AccountVerb {
     Show(AccountShow),
     /// List all accounts.
     List(AccountList),
+    /// Import accounts and what they are given, from CSV or NDJSON.
+    Import(AccountImport),
 }
 
 /// See [`AccountVerb::Add`] and [`AccountVerb::Set`].
@@ -53,9 +56,9 @@ pub(crate) struct AccountPut {
     /// What segments are made from: true, false, a whole number or a text; may be repeated, and replaces those before.
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) attribute: Vec<Attribute>,
-    /// End every token that was issued before now.
+    /// Sign out everywhere: every token that was issued before now is worth nothing.
     #[arg(long)]
-    pub(crate) end_tokens: bool,
+    pub(crate) sign_out: bool,
     /// The node.
     #[command(flatten)]
     pub(crate) desk: Desk,
@@ -79,6 +82,44 @@ pub(crate) struct AccountList {
     /// The node.
     #[command(flatten)]
     pub(crate) desk: Desk,
+}
+
+/// See [`AccountVerb::Import`].
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  penstock account import players.csv --to ./data --report refused.ndjson\n\n\
+    CSV has one line of column names: account, kind, standing, product, starts, ends, expiry, grace_seconds, channels,\n\
+    platforms, components, groups, regions, agreement, device_bound. Several names in one field are separated by blanks;\n\
+    times are seconds since 1970; what is empty is not said. NDJSON has {\"account\": …, \"terms\": {\"product\": …}, …}\n\
+    on each line. A line that was imported before changes nothing, so an import that was interrupted is run again.")]
+pub(crate) struct AccountImport {
+    /// The file.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// What it is written in; by its name when left out.
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<Format>,
+    /// Where refused lines are written down, one JSON object each: number, reason and text.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+    /// The node.
+    #[command(flatten)]
+    pub(crate) desk: Desk,
+}
+
+/// What a file is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Comma-separated, with a line of column names.
+    Csv,
+    /// One JSON object on each line.
+    Ndjson,
+}
+
+impl Format {
+    /// By the file's name: `.csv`, else NDJSON.
+    pub(crate) fn of(path: &Path) -> Self {
+        if path.extension().is_some_and(|end| end.eq_ignore_ascii_case("csv")) { Self::Csv } else { Self::Ndjson }
+    }
 }
 
 /// See [`super::Command::Entitlement`].

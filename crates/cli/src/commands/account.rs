@@ -2,7 +2,7 @@
 
 use crate::args::accounts::{Account as Args, AccountPut, AccountVerb, Attribute};
 use crate::commands::Done;
-use crate::commands::entitlement;
+use crate::commands::{entitlement, import};
 use crate::desk::{self, Session};
 use crate::output::Output;
 use anyhow::bail;
@@ -33,6 +33,7 @@ pub(crate) fn run(args: Args, output: &Output) -> Done {
             let session = desk::connect(&args.desk)?;
             one(&show(&session, &args.account)?, output)
         }
+        AccountVerb::Import(args) => import::run(&args, output),
         AccountVerb::List(args) => {
             let accounts = list(&desk::connect(&args.desk)?)?;
             let lines: Vec<String> = accounts.iter().map(line).collect();
@@ -58,7 +59,7 @@ fn put(session: &Session, args: AccountPut) -> anyhow::Result<AccountDetail> {
         agreements: set(args.agreement),
         devices: set(args.device),
         attributes,
-        end_tokens: args.end_tokens,
+        end_tokens: args.sign_out,
     };
     session.put(&path(&args.account), &wanted)
 }

@@ -40,6 +40,8 @@ impl Chores {
         })?;
         let accounts = control.clone();
         chores.spawn("penstock-accounts", move |word| {
+            // What was imported before a crash is told now.
+            snapshot(&accounts);
             while rest(word, SNAPSHOT_EVERY) {
                 snapshot(&accounts);
             }

@@ -90,7 +90,7 @@ fn only_those_who_hold_a_game_install_it() {
     assert!(pull(&world, Some(&alice), &other).status.success());
     desk(&world, &["account", "set", "alice", "--standing", "suspended"]);
     refused(&pull(&world, Some(&alice), &world.path("third")), "account_suspended");
-    desk(&world, &["account", "set", "alice", "--standing", "active", "--end-tokens"]);
+    desk(&world, &["account", "set", "alice", "--standing", "active", "--sign-out"]);
     refused(&pull(&world, Some(&alice), &world.path("third")), "token_revoked");
     let shown = desk(&world, &["account", "show", "alice"]);
     assert_eq!(shown["entitlements"].as_array().map(Vec::len), Some(2), "{shown}");
@@ -286,6 +286,53 @@ fn a_node_on_postgresql_starts_from_a_snapshot_of_its_accounts() {
     assert!(String::from_utf8_lossy(&output.stderr).contains(VARIABLE), "{}", said(&output));
     let output = listing().env(VARIABLE, &url).output().expect("starts");
     assert_eq!(document(&output)["accounts"].as_array().map(Vec::len), Some(2), "{}", said(&output));
+}
+
+/// Thousands of players from a file: what is wrong is named, what is good plays, and the same file again changes nothing.
+#[test]
+fn players_are_imported_from_a_file() {
+    let tree = Tree::small_game(66, 200_000);
+    let mut world = licensed(&tree);
+    let file = world.path("players.csv");
+    let mut csv = "account,standing,product,ends\n".to_owned();
+    for number in 0..12_000 {
+        let (standing, product) =
+            if number == 7 { ("gone", "game") } else { ("", if number == 9 { "none" } else { "game" }) };
+        csv.push_str(&format!("player-{number},{standing},{product},4000000000\n"));
+    }
+    std::fs::write(&file, csv).expect("written");
+    let report = world.path("refused.ndjson");
+    let import = || {
+        let mut import = command();
+        import.args([
+            "account",
+            "import",
+            text(&file),
+            "--to",
+            text(&world.data()),
+            "--report",
+            text(&report),
+            "--json",
+        ]);
+        import.output().expect("starts")
+    };
+    let output = import();
+    assert_eq!(output.status.code(), Some(1), "two lines are wrong: {}", said(&output));
+    let done = document(&output);
+    assert_eq!((done["lines"].as_u64(), done["accounts"].as_u64()), (Some(12_000), Some(11_998)), "{done}");
+    assert_eq!((done["entitlements"].as_u64(), done["refused"].as_u64()), (Some(11_998), Some(2)), "{done}");
+    let refused = std::fs::read_to_string(&report).expect("written");
+    assert!(refused.contains("\"line\":9,") && refused.contains("\"line\":11,"), "{refused}");
+    let player = token(&world, "player-11999", &[]);
+    let output = pull(&world, Some(&player), &world.path("install"));
+    assert!(output.status.success(), "{}", said(&output));
+    let again = document(&import());
+    assert_eq!((again["accounts"].as_u64(), again["same"].as_u64()), (Some(0), Some(11_998)), "{again}");
+    world.daemon().terminate().expect("ends well");
+    world.wake();
+    let player = token(&world, "player-0", &[]);
+    let output = pull(&world, Some(&player), &world.path("other"));
+    assert!(output.status.success(), "{}", said(&output));
 }
 
 fn command_output(

@@ -1,17 +1,21 @@
-//! `/admin/v1/accounts`, `…/{id}`, `/admin/v1/entitlements`, `…/{id}`, `/admin/v1/snapshots`.
+//! `/admin/v1/accounts`, `…/{id}`, `/admin/v1/entitlements`, `…/{id}`, `/admin/v1/imports`,
+//! `/admin/v1/snapshots`.
 
 use super::extract::{Answer, JsonOf, PathOf, QueryOf};
 use super::products::status;
 use crate::accounts;
 use crate::control::{Handle, Lane};
 use crate::error::CallError;
+use crate::imports;
 use crate::snapshots;
 use axum::Router;
 use axum::extract::State;
 use axum::routing::{get, post};
 use http::StatusCode;
 use penstock_core::account::AccountId;
-use penstock_core::desk::{AccountDetail, AccountsAnswer, Entitlement, PostEntitlement, PutAccount, SnapshotAnswer};
+use penstock_core::desk::{
+    AccountDetail, AccountsAnswer, Entitlement, ImportAnswer, PostEntitlement, PostImport, PutAccount, SnapshotAnswer,
+};
 use serde::Deserialize;
 
 pub(super) fn routes() -> Router<Handle> {
@@ -20,6 +24,7 @@ pub(super) fn routes() -> Router<Handle> {
         .route("/admin/v1/accounts/{id}", get(show).put(put))
         .route("/admin/v1/entitlements", post(grant))
         .route("/admin/v1/entitlements/{id}", get(entitlement).delete(revoke))
+        .route("/admin/v1/imports", post(import))
         .route("/admin/v1/snapshots", post(snapshot))
 }
 
@@ -69,6 +74,15 @@ async fn entitlement(State(handle): State<Handle>, PathOf(id): PathOf<u64>) -> R
 async fn revoke(State(handle): State<Handle>, PathOf(id): PathOf<u64>) -> Result<Answer<Entitlement>, CallError> {
     let revoked = handle.run(Lane::Write, move |node| accounts::revoke(node, id)).await?;
     Ok(Answer(StatusCode::OK, revoked))
+}
+
+/// Lines that are refused are named in the answer, which is a success all the same: the others were taken.
+async fn import(
+    State(handle): State<Handle>,
+    JsonOf(wanted): JsonOf<PostImport>,
+) -> Result<Answer<ImportAnswer>, CallError> {
+    let answer = handle.run(Lane::Write, move |node| imports::take(node, &wanted.lines)).await?;
+    Ok(Answer(StatusCode::OK, answer))
 }
 
 /// Long, but most of it only reads: other changes get between.

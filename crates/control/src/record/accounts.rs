@@ -1,13 +1,13 @@
 //! Rows of `accounts`, `terms` and `entitlements`.
 
 use super::{RecordError, from_sql, name, next_number, to_sql};
-use crate::sql::{Connection, Row, values};
+use crate::sql::{Connection, Row, Value, placeholders, values};
 use penstock_core::account::{AccountFacts, AccountId, AccountKey, Extras, Holding, PseudonymKey, Standing, Terms};
 use penstock_core::desk::{Account, AccountKind, Entitlement};
 use penstock_core::segment::Attributes;
 use penstock_core::time::UnixSeconds;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 const ACCOUNT: &str = "id, kind, standing, tokens_from, extras, created";
@@ -52,13 +52,7 @@ pub(crate) fn page(connection: &Connection, after: &str, limit: u64) -> Result<V
 
 /// Writes an account, new or changed.
 pub(crate) fn put(connection: &Connection, account: &Account, pseudonyms: &PseudonymKey) -> Result<(), RecordError> {
-    let extras = ExtrasText {
-        agreements: account.agreements.clone(),
-        devices: account.devices.clone(),
-        attributes: account.attributes.clone(),
-    };
-    let is_plain = extras.agreements.is_empty() && extras.devices.is_empty() && extras.attributes.is_empty();
-    let extras = if is_plain { String::new() } else { json(&extras, "extras")? };
+    let extras = extras_text(account)?;
     let tokens_from = account.tokens_from.map(|moment| to_sql(moment.0)).transpose()?;
     connection.execute(
         "INSERT INTO accounts (id, pseudonym, kind, standing, tokens_from, extras, created)
@@ -76,6 +70,133 @@ pub(crate) fn put(connection: &Connection, account: &Account, pseudonyms: &Pseud
         ],
     )?;
     Ok(())
+}
+
+/// Rows of one statement that names many.
+const ROWS_MAX: usize = 500;
+
+/// What an import gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NewEntitlement {
+    pub(crate) account: AccountId,
+    /// Number of its terms.
+    pub(crate) terms: i64,
+    pub(crate) starts: UnixSeconds,
+    pub(crate) ends: Option<UnixSeconds>,
+}
+
+/// Those of the named accounts that are there, which nobody else may change until the transaction ends.
+pub(crate) fn lock_all(connection: &Connection, names: &[&AccountId]) -> Result<Vec<Account>, RecordError> {
+    let mut found = Vec::new();
+    for names in names.chunks(ROWS_MAX) {
+        let list = placeholders(1, names.len());
+        let sql = format!("SELECT {ACCOUNT} FROM accounts WHERE id IN {list} ORDER BY id{}", connection.for_update());
+        let names: Vec<Value<'_>> = names.iter().map(|name| name.as_str().into()).collect();
+        found.extend(connection.query(&sql, &names, read_account)?);
+    }
+    Ok(found)
+}
+
+/// Shows what the named accounts hold: terms, start, end.
+pub(crate) fn each_held(
+    connection: &Connection,
+    names: &[&AccountId],
+    mut show: impl FnMut(AccountId, i64, u64, Option<u64>),
+) -> Result<(), RecordError> {
+    for names in names.chunks(ROWS_MAX) {
+        let list = placeholders(1, names.len());
+        let sql = format!(
+            "SELECT account, terms, starts, ends FROM entitlements WHERE revoked IS NULL AND account IN {list}"
+        );
+        let names: Vec<Value<'_>> = names.iter().map(|name| name.as_str().into()).collect();
+        connection.for_each(&sql, &names, |row| {
+            let ends: Option<i64> = row.get(3)?;
+            show(
+                name(&row.get::<String>(0)?, "account")?,
+                row.get(1)?,
+                from_sql(row.get(2)?)?,
+                ends.map(from_sql).transpose()?,
+            );
+            Ok::<_, RecordError>(())
+        })?;
+    }
+    Ok(())
+}
+
+/// Writes accounts that are not there.
+pub(crate) fn insert_all(
+    connection: &Connection,
+    accounts: &[&Account],
+    pseudonyms: &PseudonymKey,
+) -> Result<(), RecordError> {
+    for accounts in accounts.chunks(ROWS_MAX) {
+        let rows: Vec<([u8; 16], String)> = accounts
+            .iter()
+            .map(|account| Ok((pseudonyms.account(account.id.as_str()).0, extras_text(account)?)))
+            .collect::<Result<_, RecordError>>()?;
+        let mut all: Vec<Value<'_>> = Vec::with_capacity(accounts.len() * 7);
+        for (account, (pseudonym, extras)) in accounts.iter().zip(&rows) {
+            let tokens_from = account.tokens_from.map(|moment| to_sql(moment.0)).transpose()?;
+            all.extend::<[Value<'_>; 7]>([
+                account.id.as_str().into(),
+                (&pseudonym[..]).into(),
+                kind_text(account.kind).into(),
+                standing_text(account.standing).into(),
+                tokens_from.into(),
+                extras.as_str().into(),
+                to_sql(account.created.0)?.into(),
+            ]);
+        }
+        let list = placeholders(accounts.len(), 7);
+        let sql =
+            format!("INSERT INTO accounts (id, pseudonym, kind, standing, tokens_from, extras, created) VALUES {list}");
+        connection.execute(&sql, &all)?;
+    }
+    Ok(())
+}
+
+/// Gives many entitlements.
+pub(crate) fn grant_all(
+    connection: &Connection,
+    given: &[NewEntitlement],
+    now: UnixSeconds,
+) -> Result<(), RecordError> {
+    for given in given.chunks(ROWS_MAX) {
+        let count = to_sql(given.len() as u64)?;
+        let sql = "UPDATE counters SET last = last + $1 WHERE name = $2 RETURNING last";
+        let last: i64 = connection.query_value(sql, values![count, "entitlements"])?;
+        let mut all: Vec<Value<'_>> = Vec::with_capacity(given.len() * 6);
+        for (id, one) in (last - count + 1..).zip(given) {
+            let ends = one.ends.map(|ends| to_sql(ends.0)).transpose()?;
+            all.extend::<[Value<'_>; 6]>([
+                id.into(),
+                one.account.as_str().into(),
+                one.terms.into(),
+                to_sql(one.starts.0)?.into(),
+                ends.into(),
+                to_sql(now.0)?.into(),
+            ]);
+        }
+        let list = placeholders(given.len(), 6);
+        let sql = format!("INSERT INTO entitlements (id, account, terms, starts, ends, granted) VALUES {list}");
+        connection.execute(&sql, &all)?;
+    }
+    Ok(())
+}
+
+/// The number of terms, asked for once for each that differs.
+pub(crate) fn terms_number_cached(
+    connection: &Connection,
+    terms: &Terms,
+    known: &mut HashMap<String, i64>,
+) -> Result<i64, RecordError> {
+    let body = json(terms, "terms")?;
+    if let Some(number) = known.get(&body) {
+        return Ok(*number);
+    }
+    let number = terms_number(connection, terms)?;
+    known.insert(body, number);
+    Ok(number)
 }
 
 /// How many there are.
@@ -149,6 +270,16 @@ pub(crate) fn facts(
         extras: (extras != Extras::default()).then(|| Box::new(extras)),
     };
     (pseudonyms.account(account.id.as_str()), facts)
+}
+
+fn extras_text(account: &Account) -> Result<String, RecordError> {
+    let extras = ExtrasText {
+        agreements: account.agreements.clone(),
+        devices: account.devices.clone(),
+        attributes: account.attributes.clone(),
+    };
+    let is_plain = extras.agreements.is_empty() && extras.devices.is_empty() && extras.attributes.is_empty();
+    if is_plain { Ok(String::new()) } else { json(&extras, "extras") }
 }
 
 fn terms_number(connection: &Connection, terms: &Terms) -> Result<i64, RecordError> {

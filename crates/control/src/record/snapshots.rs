@@ -16,17 +16,19 @@ pub(crate) struct SnapshotRow {
     pub(crate) sequence: u64,
     /// Where it lies.
     pub(crate) blob: BlobId,
+    /// How many imports it holds.
+    pub(crate) imports: u64,
 }
 
 /// The newest one.
 pub(crate) fn newest(connection: &Connection) -> Result<Option<SnapshotRow>, RecordError> {
-    let sql = "SELECT sequence, blob FROM snapshots ORDER BY sequence DESC LIMIT 1";
+    let sql = "SELECT sequence, blob, imports FROM snapshots ORDER BY sequence DESC LIMIT 1";
     connection.query_optional(sql, &[], read_row)
 }
 
 /// All of them but the newest so many, oldest first.
 pub(crate) fn older(connection: &Connection, keep: u64) -> Result<Vec<SnapshotRow>, RecordError> {
-    let rows = connection.query("SELECT sequence, blob FROM snapshots ORDER BY sequence", &[], read_row)?;
+    let rows = connection.query("SELECT sequence, blob, imports FROM snapshots ORDER BY sequence", &[], read_row)?;
     let keep = usize::try_from(keep).unwrap_or(usize::MAX);
     Ok(rows[..rows.len().saturating_sub(keep)].to_vec())
 }
@@ -39,8 +41,16 @@ pub(crate) fn put(
     now: UnixSeconds,
 ) -> Result<(), RecordError> {
     connection.execute(
-        "INSERT INTO snapshots (sequence, blob, accounts, created) VALUES ($1, $2, $3, $4) ON CONFLICT (sequence) DO NOTHING",
-        values![to_sql(row.sequence)?, &row.blob.as_bytes()[..], to_sql(accounts)?, to_sql(now.0)?],
+        "INSERT INTO snapshots (sequence, blob, accounts, imports, created) VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT (sequence) DO UPDATE SET blob = excluded.blob, accounts = excluded.accounts,
+             imports = excluded.imports, created = excluded.created",
+        values![
+            to_sql(row.sequence)?,
+            &row.blob.as_bytes()[..],
+            to_sql(accounts)?,
+            to_sql(row.imports)?,
+            to_sql(now.0)?
+        ],
     )?;
     Ok(())
 }
@@ -49,6 +59,11 @@ pub(crate) fn put(
 pub(crate) fn remove(connection: &Connection, sequence: u64) -> Result<(), RecordError> {
     connection.execute("DELETE FROM snapshots WHERE sequence = $1", values![to_sql(sequence)?])?;
     Ok(())
+}
+
+/// How many imports there were.
+pub(crate) fn imports(connection: &Connection) -> Result<u64, RecordError> {
+    from_sql(connection.query_value("SELECT last FROM counters WHERE name = $1", values!["imports"])?)
 }
 
 /// Whether a blob is one of them.
@@ -119,5 +134,9 @@ fn pseudonym(bytes: &[u8]) -> Result<AccountKey, RecordError> {
 }
 
 fn read_row(row: &Row<'_>) -> Result<SnapshotRow, RecordError> {
-    Ok(SnapshotRow { sequence: from_sql(row.get(0)?)?, blob: blob_id(&row.get::<Vec<u8>>(1)?)? })
+    Ok(SnapshotRow {
+        sequence: from_sql(row.get(0)?)?,
+        blob: blob_id(&row.get::<Vec<u8>>(1)?)?,
+        imports: from_sql(row.get(2)?)?,
+    })
 }

@@ -35,7 +35,9 @@ CREATE TABLE snapshots (
     sequence BIGINT PRIMARY KEY,
     blob BLOB NOT NULL,
     accounts BIGINT NOT NULL,
+    -- How many imports it holds: those are told by snapshots only.
+    imports BIGINT NOT NULL,
     created BIGINT NOT NULL
 );
 
-INSERT INTO counters (name, last) VALUES ('terms', 0), ('entitlements', 0);
+INSERT INTO counters (name, last) VALUES ('terms', 0), ('entitlements', 0), ('imports', 0);

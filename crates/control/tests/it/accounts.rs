@@ -1,11 +1,13 @@
 //! Accounts and entitlements: what edges are told of them, after each change, after a restart, by a snapshot.
 
+#![expect(clippy::panic, reason = "a test fails by panicking, with what was told")]
+
 use crate::support::{Engine, World};
 use http::Method;
 use penstock_core::account::{AccountFacts, AccountKey, DeviceKey, Standing};
 use penstock_core::blob::BlobId;
 use penstock_core::catalog::CatalogChange;
-use penstock_core::desk::{AccountDetail, AccountsAnswer, Entitlement, SnapshotAnswer, StatusAnswer};
+use penstock_core::desk::{AccountDetail, AccountsAnswer, Entitlement, ImportAnswer, SnapshotAnswer, StatusAnswer};
 use penstock_core::snapshot::Snapshot;
 use penstock_origin::Origin as _;
 use serde_json::{Value, json};
@@ -17,6 +19,7 @@ crate::on_both_engines! {
     a_snapshot_holds_what_was_told_and_a_restart_begins_with_it,
     malformed_accounts_and_entitlements_are_refused_by_field,
     accounts_are_listed_page_by_page,
+    an_import_takes_what_is_good_names_what_is_not_and_may_be_repeated,
 }
 
 /// The facts that were told last of each account.
@@ -210,4 +213,56 @@ async fn accounts_are_listed_page_by_page(engine: Engine) {
         path = format!("/accounts?limit=3&after={next}");
     }
     assert_eq!(names, (0..7).map(|number| format!("a{number}")).collect::<Vec<_>>());
+}
+
+async fn an_import_takes_what_is_good_names_what_is_not_and_may_be_repeated(engine: Engine) {
+    let world = World::new(engine);
+    world.product("game", "licensed").await;
+    world.put("/accounts/old", &json!({ "agreements": ["eula@1"] })).await.ok::<AccountDetail>();
+    grant(&world, "old", &json!({ "starts": 0 })).await;
+    let told_before = world.sink.all().len();
+    let game = json!({ "product": "game" });
+    let lines = json!([
+        { "account": "new" },
+        { "account": "new", "terms": game, "ends": 4_000_000_000_u64 },
+        { "account": "new", "terms": { "product": "game", "expiry": "revoke" } },
+        { "account": "old", "terms": game },
+        { "account": "old", "standing": "suspended" },
+        { "account": "", "terms": game },
+        { "account": "x", "terms": { "product": "nothing" } },
+        { "account": "y", "ends": 5 },
+        "not an object",
+        { "account": "z", "terms": game, "starts": 9, "ends": 9 },
+        { "account": "w", "colour": "red" },
+    ]);
+    let answer: ImportAnswer = world.post("/imports", &json!({ "lines": lines })).await.ok();
+    let refused: Vec<u64> = answer.refused.iter().map(|refusal| refusal.index).collect();
+    assert_eq!(refused, [5, 6, 7, 8, 9, 10], "{:?}", answer.refused);
+    assert!(answer.refused[1].detail.contains("no product nothing"), "{:?}", answer.refused[1]);
+    assert_eq!((answer.accounts, answer.changed, answer.entitlements, answer.same), (1, 1, 2, 1));
+    assert_eq!(world.sink.all().len(), told_before, "told by the next snapshot, all at once");
+    let again: ImportAnswer = world.post("/imports", &json!({ "lines": lines })).await.ok();
+    assert_eq!((again.accounts, again.changed, again.entitlements, again.same), (0, 0, 0, 5), "{again:?}");
+    let old: AccountDetail = world.get("/accounts/old").await.ok();
+    assert_eq!((old.account.standing, old.entitlements.len()), (Standing::Suspended, 1));
+    assert!(old.account.agreements.contains("eula@1"), "what a line does not name stays");
+    let new: AccountDetail = world.get("/accounts/new").await.ok();
+    assert_eq!(new.entitlements.len(), 2);
+
+    let renewed =
+        |world: &World| crate::support::apart(|| world.control.renew_snapshot(crate::support::now())).expect("renewed");
+    assert!(renewed(&world), "an import makes a snapshot due");
+    assert!(!renewed(&world), "once");
+    let Some(CatalogChange::AccountsSnapshot { blob, .. }) = world.sink.all().pop() else { panic!("told") };
+    let snapshot = Snapshot::new(world.origin.read_all(&blob, 1 << 30).expect("stored")).expect("a snapshot");
+    assert_eq!(snapshot.len(), 2);
+    let many: Vec<Value> = (0..5001).map(|number| json!({ "account": format!("a{number}") })).collect();
+    world.post("/imports", &json!({ "lines": many })).await.refused(413, "body_too_large");
+    let answer: ImportAnswer = world.post("/imports", &json!({ "lines": &many[..5000] })).await.ok();
+    assert_eq!((answer.accounts, answer.refused.len()), (5000, 0));
+    // What was imported and not told by a snapshot yet is told at the next start.
+    let world = world.restarted();
+    assert!(renewed(&world));
+    let Some(CatalogChange::AccountsSnapshot { blob, .. }) = world.sink.all().pop() else { panic!("told") };
+    assert_eq!(Snapshot::new(world.origin.read_all(&blob, 1 << 30).expect("stored")).expect("good").len(), 5002);
 }

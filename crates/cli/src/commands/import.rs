@@ -1,0 +1,275 @@
+//! `account import`: accounts and entitlements from a file, many at once, each refused line named.
+
+use crate::args::accounts::{AccountImport, Format};
+use crate::commands::Done;
+use crate::desk;
+use crate::output::Output;
+use crate::progress::Bar;
+use anyhow::Context as _;
+use penstock_core::desk::{ImportAnswer, PostImport, SnapshotAnswer};
+use penstock_core::limits::IMPORT_LINES_MAX;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, BufWriter, Read, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Longest line in bytes. An account with every extra there is has less.
+const LINE_BYTES_MAX: u64 = 256 * 1024;
+/// Refused lines that are also said on stderr; all of them are in the report.
+const SAID_MAX: u64 = 20;
+
+/// What an import did.
+#[derive(Debug, Default, Serialize)]
+struct Imported {
+    /// Lines that were read.
+    lines: u64,
+    /// Accounts that were made.
+    accounts: u64,
+    /// Accounts that were changed.
+    changed: u64,
+    /// Entitlements that were given.
+    entitlements: u64,
+    /// Lines that changed nothing.
+    same: u64,
+    /// Lines that were refused.
+    refused: u64,
+    /// The change that edges know all of it from.
+    sequence: u64,
+}
+
+/// One line of the report.
+#[derive(Debug, Serialize)]
+struct Refused<'a> {
+    line: u64,
+    detail: &'a str,
+    text: &'a str,
+}
+
+/// Imports a file; exit code 1 when a line was refused. Running it again is well.
+pub(crate) fn run(args: &AccountImport, output: &Output) -> Done {
+    let session = desk::connect(&args.desk)?;
+    let file = File::open(&args.file).with_context(|| format!("cannot open {}", args.file.display()))?;
+    let total = file.metadata().with_context(|| format!("cannot look at {}", args.file.display()))?.len();
+    let bar = Bar::titled(*output, "account import");
+    bar.begin_bytes("import", total);
+    let seen = Arc::new(AtomicU64::new(0));
+    let reader = Counting { file, seen: Arc::clone(&seen) };
+    let mut report = Report::open(args.report.as_deref(), *output)?;
+    let mut done = Imported::default();
+    let mut batch: Vec<(u64, String, Value)> = Vec::with_capacity(IMPORT_LINES_MAX);
+    let mut shown = 0;
+    let mut send = |batch: &mut Vec<(u64, String, Value)>, done: &mut Imported, report: &mut Report| {
+        let lines = batch.iter_mut().map(|(_, _, value)| value.take()).collect();
+        let answer: ImportAnswer = session.post("/admin/v1/imports", &PostImport { lines })?;
+        done.accounts += answer.accounts;
+        done.changed += answer.changed;
+        done.entitlements += answer.entitlements;
+        done.same += answer.same;
+        for refusal in &answer.refused {
+            let place = usize::try_from(refusal.index).ok().and_then(|index| batch.get(index));
+            let (line, text, _) = place.context("the node refused a line that was not sent")?;
+            report.refuse(*line, &refusal.detail, text)?;
+        }
+        batch.clear();
+        let now = seen.load(Ordering::Relaxed);
+        bar.advance_by(now - shown);
+        shown = now;
+        anyhow::Ok(())
+    };
+    let format = args.format.unwrap_or_else(|| Format::of(&args.file));
+    read_lines(reader, format, &mut |number, text, value| {
+        done.lines += 1;
+        match value {
+            Ok(value) => batch.push((number, text, value)),
+            Err(detail) => report.refuse(number, &detail, &text)?,
+        }
+        if batch.len() == IMPORT_LINES_MAX { send(&mut batch, &mut done, &mut report) } else { Ok(()) }
+    })?;
+    if !batch.is_empty() {
+        send(&mut batch, &mut done, &mut report)?;
+    }
+    drop(bar);
+    done.refused = report.finish()?;
+    let told: SnapshotAnswer = session.post("/admin/v1/snapshots", &Value::Object(Map::new()))?;
+    done.sequence = told.sequence;
+    let text = format!(
+        "{} lines: {} accounts made, {} changed, {} entitlements given, {} lines were there before, {} refused",
+        done.lines, done.accounts, done.changed, done.entitlements, done.same, done.refused
+    );
+    output.result(&done, &text)?;
+    Ok(if done.refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Shows each line with its number, from 1, its text, and what it says or why it says nothing.
+fn read_lines(
+    reader: impl Read,
+    format: Format,
+    show: &mut impl FnMut(u64, String, Result<Value, String>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    match format {
+        Format::Ndjson => {
+            let mut reader = BufReader::new(reader);
+            for number in 1.. {
+                let mut bytes = Vec::new();
+                (&mut reader).take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut bytes)?;
+                if bytes.is_empty() {
+                    return Ok(());
+                }
+                if bytes.len() as u64 > LINE_BYTES_MAX {
+                    anyhow::bail!("line {number} is longer than {LINE_BYTES_MAX} bytes: is this the right file?");
+                }
+                let text = String::from_utf8_lossy(&bytes).trim().to_owned();
+                if !text.is_empty() {
+                    let value = serde_json::from_slice(&bytes).map_err(|error| error.to_string());
+                    show(number, text, value)?;
+                }
+            }
+            Ok(())
+        }
+        Format::Csv => {
+            let mut reader = csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(reader);
+            let columns: Vec<String> = reader.headers()?.iter().map(str::to_owned).collect();
+            for record in reader.into_records() {
+                let record = record?;
+                let number = record.position().map_or(0, csv::Position::line);
+                let text = record.iter().collect::<Vec<_>>().join(",");
+                show(number, text, line_of(&columns, &record))?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// A record as the line that NDJSON would have. Empty fields say nothing; several names in one are separated by blanks.
+fn line_of(columns: &[String], record: &csv::StringRecord) -> Result<Value, String> {
+    if record.len() != columns.len() {
+        return Err(format!("it has {} fields, the first line has {}", record.len(), columns.len()));
+    }
+    let (mut line, mut terms) = (Map::new(), Map::new());
+    let number = |column: &str, text: &str| {
+        text.parse::<u64>().map(Value::from).map_err(|_| format!("{column}: {text:?} is no whole number"))
+    };
+    for (column, text) in columns.iter().zip(record).filter(|(_, text)| !text.is_empty()) {
+        let text_value = || Value::from(text);
+        match column.as_str() {
+            "account" | "kind" | "standing" => drop(line.insert(column.clone(), text_value())),
+            "starts" | "ends" => drop(line.insert(column.clone(), number(column, text)?)),
+            "product" | "expiry" | "agreement" => drop(terms.insert(column.clone(), text_value())),
+            "grace_seconds" => drop(terms.insert(column.clone(), number(column, text)?)),
+            "channels" | "platforms" | "components" | "groups" | "regions" => {
+                drop(terms.insert(column.clone(), text.split_ascii_whitespace().map(Value::from).collect()));
+            }
+            "device_bound" => match text {
+                "true" | "false" => drop(terms.insert(column.clone(), Value::from(text == "true"))),
+                _ => return Err(format!("device_bound: {text:?} is neither true nor false")),
+            },
+            other => return Err(format!("there is no column {other:?}; see `penstock account import --help`")),
+        }
+    }
+    if !terms.is_empty() {
+        line.insert("terms".to_owned(), Value::Object(terms));
+    }
+    Ok(Value::Object(line))
+}
+
+/// Where refused lines are written down: a file with all of them, and the first few on stderr.
+struct Report {
+    file: Option<BufWriter<File>>,
+    refused: u64,
+    output: Output,
+}
+
+impl Report {
+    fn open(path: Option<&Path>, output: Output) -> anyhow::Result<Self> {
+        let create = |path: &Path| {
+            let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+            anyhow::Ok(BufWriter::new(file))
+        };
+        Ok(Self { file: path.map(create).transpose()?, refused: 0, output })
+    }
+
+    fn refuse(&mut self, line: u64, detail: &str, text: &str) -> anyhow::Result<()> {
+        self.refused += 1;
+        if self.refused <= SAID_MAX {
+            self.output.note(&format!("line {line}: {detail}"));
+        }
+        if let Some(file) = &mut self.file {
+            serde_json::to_writer(&mut *file, &Refused { line, detail, text })?;
+            file.write_all(b"\n")?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> anyhow::Result<u64> {
+        if self.refused > SAID_MAX {
+            let where_else =
+                if self.file.is_some() { "the report has all of them" } else { "--report FILE keeps them" };
+            self.output.note(&format!("and {} more: {where_else}", self.refused - SAID_MAX));
+        }
+        if let Some(file) = &mut self.file {
+            file.flush()?;
+        }
+        Ok(self.refused)
+    }
+}
+
+/// Counts what was read, for the bar.
+struct Counting {
+    file: File,
+    seen: Arc<AtomicU64>,
+}
+
+impl Read for Counting {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.file.read(into)?;
+        self.seen.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(format: Format, text: &str) -> Vec<(u64, Result<Value, String>)> {
+        let mut lines = Vec::new();
+        let read = read_lines(text.as_bytes(), format, &mut |number, _, value| {
+            lines.push((number, value));
+            Ok(())
+        });
+        read.expect("readable");
+        lines
+    }
+
+    #[test]
+    fn both_formats_say_the_same() {
+        let csv = "account,standing,product,channels,ends,device_bound\n\
+                   alice,,game,beta stable,4000000000,true\n\"bob, the second\",suspended,,,,\n";
+        let ndjson = concat!(
+            r#"{"account":"alice","terms":{"product":"game","channels":["beta","stable"],"device_bound":true},"ends":4000000000}"#,
+            "\n\n",
+            r#"{"account":"bob, the second","standing":"suspended"}"#
+        );
+        let values = |format, text| -> Vec<Value> {
+            lines(format, text).into_iter().map(|(_, value)| value.expect("good")).collect()
+        };
+        assert_eq!(values(Format::Csv, csv), values(Format::Ndjson, ndjson));
+    }
+
+    #[test]
+    fn a_line_that_says_nothing_is_named_and_the_others_are_read() {
+        let found = lines(Format::Csv, "account,ends\na,soon\nb\nc,5\n");
+        assert_eq!(found[0], (2, Err("ends: \"soon\" is no whole number".to_owned())));
+        assert_eq!(found[1], (3, Err("it has 1 fields, the first line has 2".to_owned())));
+        assert!(found[2].1.is_ok());
+        let found = lines(Format::Ndjson, "{\n{\"account\":\"a\"}\n");
+        assert!(found[0].1.is_err() && found[1].1.is_ok());
+        assert!(
+            lines(Format::Csv, "account,colour\na,red\n")[0].1.as_ref().is_err_and(|error| error.contains("colour"))
+        );
+    }
+}
