@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// How it is called.
 pub(crate) const USAGE: &str = "\
 usage: penstock-benches WHAT [--smoke] [--gate] [--binary FILE] [--dir DIR] [--pairs N] [--minutes N]
-  WHAT: serve | import | chunk | pull | start | memory | soak | all (all but soak)
+  WHAT: serve | import | chunk | entitle | pull | start | memory | soak | all (all but soak)
   --smoke     small sizes and one pair: shows that it runs, the figures mean nothing
   --gate      a missed goal is an error
   --binary    the penstock binary; target/release/penstock beside this program by default
@@ -20,6 +20,7 @@ pub(crate) enum What {
     Serve,
     Import,
     Chunk,
+    Entitle,
     Pull,
     Start,
     Memory,
@@ -27,7 +28,7 @@ pub(crate) enum What {
     All,
 }
 
-const PARTS: [What; 6] = [What::Chunk, What::Import, What::Serve, What::Pull, What::Memory, What::Start];
+const PARTS: [What; 7] = [What::Chunk, What::Entitle, What::Import, What::Serve, What::Pull, What::Memory, What::Start];
 
 impl What {
     fn parse(word: &str) -> Option<Self> {
@@ -40,6 +41,7 @@ impl What {
             Self::Serve => "serve",
             Self::Import => "import",
             Self::Chunk => "chunk",
+            Self::Entitle => "entitle",
             Self::Pull => "pull",
             Self::Start => "start",
             Self::Memory => "memory",

@@ -6,6 +6,7 @@
 
 mod args;
 mod chunk;
+mod entitle;
 mod figures;
 mod fixture;
 mod import;
@@ -60,6 +61,7 @@ fn measure(args: &Args) -> Result<Figures> {
             What::Serve => serve::measure(args, &mut figures)?,
             What::Import => import::measure(args, &mut figures)?,
             What::Chunk => chunk::measure(args, &mut figures)?,
+            What::Entitle => entitle::measure(args, &mut figures)?,
             What::Pull => pull::measure(args, &mut figures)?,
             What::Start => start::measure(args, &mut figures)?,
             What::Memory => memory::measure(args, &mut figures)?,

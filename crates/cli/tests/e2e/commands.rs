@@ -47,6 +47,20 @@ fn every_command_prints_one_document() {
     assert_eq!(explained["allowed"], true, "{explained}");
     assert!(explained["steps"].as_array().expect("a list").len() > 1, "{explained}");
 
+    let account = desk(&["account", "add", "alice", "--attribute", "beta=true"]);
+    assert_eq!((account["id"].as_str(), account["attributes"]["beta"].as_bool()), (Some("alice"), Some(true)));
+    assert_eq!(desk(&["account", "set", "alice", "--kind", "business"])["kind"], "business");
+    assert_eq!(desk(&["account", "list"])["accounts"].as_array().map(Vec::len), Some(1));
+    let given = desk(&["entitlement", "add", "--account", "alice", "--product", "game", "--for", "30d"]);
+    let id = given["id"].to_string();
+    assert_eq!(desk(&["entitlement", "show", &id])["terms"]["product"], "game");
+    assert_eq!(desk(&["entitlement", "list", "--account", "alice"]).as_array().map(Vec::len), Some(1));
+    assert!(desk(&["entitlement", "rm", &id])["revoked"].is_u64());
+    assert_eq!(desk(&["account", "show", "alice"])["entitlements"].as_array().map(Vec::len), Some(1));
+    let players = world.path("players.ndjson");
+    std::fs::write(&players, "{\"account\":\"bob\",\"terms\":{\"product\":\"game\"}}\n").expect("written");
+    assert_eq!(desk(&["account", "import", text(&players)])["entitlements"], 1);
+
     let file = world.path("blob.bin");
     std::fs::write(&file, penstock_testkit::noise(9, 100_000)).expect("written");
     let added = desk(&["blob", "add", text(&file), "--open"]);
@@ -189,7 +203,7 @@ fn a_directory_with_other_things_does_not_become_a_node() {
 }
 
 #[test]
-fn a_publish_does_not_change_who_may_read_and_says_when_nobody_can() {
+fn a_publish_does_not_change_who_may_read_and_says_how_players_come_to_it() {
     let world = World::asleep();
     let data = world.data();
     let product = |access: &str| good(&["product", "set", "game", "--access", access, "--to", text(&data)]);
@@ -207,7 +221,11 @@ fn a_publish_does_not_change_who_may_read_and_says_when_nobody_can() {
     let words = ["publish", text(&build), "--product", "game", "--version", "1.1", "--key", text(&key)];
     let output = run(words.into_iter().chain(["--to", text(&data)]));
     assert!(output.status.success(), "{}", said(&output));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("nobody can pull it"), "{}", said(&output));
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("penstock entitlement add --account A --product game"),
+        "{}",
+        said(&output)
+    );
 }
 
 #[test]

@@ -267,9 +267,16 @@ fn cold_pages() {
         let (path, _) = blob(&rig, &content);
         let name = rig.put_open(&content);
         let file = std::fs::File::open(rig.blob_path(&name)).expect("the blob");
-        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).expect("advice");
         let before = cold_windows();
-        assert!(rig.get(&path, &[]).body == content);
+        // The kernel leaves pages that somebody looks at just then, such as a scan of all memory.
+        for _ in 0..40 {
+            rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).expect("advice");
+            assert!(rig.get(&path, &[]).body == content);
+            if cold_windows() > before {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
         assert!(cold_windows() > before, "{reading:?}: the file was not cold; is the directory on a tmpfs?");
     }
 }

@@ -24,6 +24,20 @@ pub(crate) fn is_full() -> bool {
     std::env::var_os("PENSTOCK_FULL").is_some_and(|value| value == "1")
 }
 
+/// Drops a file's pages from the cache until `is_cold` says so. The kernel leaves pages that somebody looks at just then,
+/// such as a scan of all memory, and tells nobody.
+pub(crate) fn drop_pages(file: &std::fs::File, is_cold: impl Fn() -> bool) {
+    let begun = std::time::Instant::now();
+    loop {
+        rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed).expect("drops the pages");
+        if is_cold() {
+            return;
+        }
+        assert!(begun.elapsed() < std::time::Duration::from_secs(10), "the pages stay in the cache");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
+
 /// Bytes that depend on `seed`, different for every seed and not periodic in any block size.
 pub(crate) fn content(seed: u64, size: usize) -> Vec<u8> {
     let mut bytes = vec![0; size];

@@ -17,7 +17,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("cli", &["core", "frames", "store", "origin", "edge", "control", "publish", "client", "load"]),
     ("testkit", &["core", "frames", "store", "origin", "edge", "control", "publish", "client", "load"]),
     ("xtask", &[]),
-    ("benches", &["core", "frames", "store", "load"]),
+    ("benches", &["core", "frames", "store", "edge", "load"]),
 ];
 
 /// What `core` may use: no runtime, no IO, no randomness.
