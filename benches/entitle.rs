@@ -1,4 +1,4 @@
-//! Who asks: a passport from the cache beside a cache of another make, first verifications, memory, floods.
+//! Who asks: a passport from the cache, first verifications, memory, floods.
 
 use crate::args::Args;
 use crate::figures::{Figures, Goal, number};
@@ -6,9 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use moka::sync::Cache as Moka;
 use penstock_core::account::{AccountFacts, Holding, PseudonymKey, Terms};
-use penstock_core::entitle::Passport;
 use penstock_core::sign::SecretKey;
 use penstock_core::time::UnixSeconds;
 use penstock_core::token::RawToken;
@@ -81,43 +79,26 @@ fn value(of: usize) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// A cache hit, hash included, with a million entries, from two threads; moka beside it.
+/// A cache hit, hash included, with a million entries, from two threads.
 fn hits(args: &Args, figures: &mut Figures) -> Result<()> {
     let count = args.pick(10_000, 1_000_000);
     let lookups = args.pick(20_000, 1_000_000);
     let accounts = accounts()?;
     let passports = Passports::new(accounts, Arc::new(Believer), [1; 32], ROOM_BYTES);
-    let moka: Moka<[u8; 16], Arc<Passport>> = Moka::builder().max_capacity(u64::try_from(count)? * 2).build();
     let values: Vec<Vec<u8>> = (0..usize::try_from(count)?).map(value).collect();
     for value in &values {
-        let Presented::Known(passport) = passports.of(value, None, NOW) else { anyhow::bail!("a token was refused") };
-        moka.insert(hash(value), passport);
+        ensure!(matches!(passports.of(value, None, NOW), Presented::Known(_)), "a token was refused");
     }
-    moka.run_pending_tasks();
-    let (mut medians, mut tails, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut medians, mut tails) = (Vec::new(), Vec::new());
     for _ in 0..args.pairs {
         let ours =
             on_two_threads(&values, lookups, |value| matches!(passports.of(value, None, NOW), Presented::Known(_)))?;
-        let peer = on_two_threads(&values, lookups, |value| {
-            moka.get(&hash(value)).is_some_and(|passport| passport.expires > NOW)
-        })?;
         medians.push(ours.median);
         tails.push(ours.tail);
-        theirs.push(peer.median);
-        ratios.push(peer.median / ours.median);
     }
     figures.judge("passport from a cache of 1,000,000: median", "µs", medians, Goal::AtMost(1.3));
     figures.judge("passport from a cache of 1,000,000: 99th percentile", "µs", tails, Goal::AtMost(3.0));
-    figures.add("the same from moka: median", "µs", theirs);
-    figures.judge("moka's median, of ours", "ratio", ratios, Goal::AtLeast(2.0));
     Ok(())
-}
-
-fn hash(value: &[u8]) -> [u8; 16] {
-    let hash = blake3::keyed_hash(&[1; 32], value);
-    let mut first = [0; 16];
-    first.copy_from_slice(&hash.as_bytes()[..16]);
-    first
 }
 
 /// Times of single lookups in microseconds.
