@@ -1,4 +1,5 @@
-//! The system of record: products, releases, channels, uploads, and the admin API over them.
+//! The system of record: products, releases, channels, uploads, accounts and what they were given, and the admin API over
+//! them.
 //!
 //! Control owns what is true; edges hold copies that it tells of every change. Four layers, each of
 //! which knows only those above it in this list:
@@ -7,8 +8,8 @@
 //!   release what it says), `heads` (what the channel key signs next);
 //! * `record`: SQL statements and nothing else, with `schema/` and the change `log`, over `sql`, which
 //!   knows the two engines and no table; `follow` tells the sink what is in the log;
-//! * *operations*: `products`, `releases`, `channels`, `rotations`, `blobs`, `upload`: one
-//!   transaction each, around the rules;
+//! * *operations*: `products`, `releases`, `channels`, `rotations`, `blobs`, `upload`, `accounts`, `imports`,
+//!   `snapshots`: one transaction each, around the rules;
 //! * `api`: HTTP, one file per resource.
 //!
 //! It must not sit on the data path, hold a publisher's key, or keep anything in memory that a

@@ -10,7 +10,7 @@ use crate::record::RecordError;
 use crate::record::snapshots::{self, SnapshotRow};
 use penstock_core::blob::BlobId;
 use penstock_core::catalog::CatalogChange;
-use penstock_core::snapshot::{Builder, SnapshotError};
+use penstock_core::snapshot::Builder;
 use penstock_core::time::UnixSeconds;
 
 /// Changes of accounts after which another snapshot is made. Larger lets edges start slower and hold more in memory:
@@ -44,7 +44,8 @@ pub(crate) fn make(node: &Node, now: UnixSeconds) -> Result<SnapshotRow, CallErr
         Ok::<_, CallError>((sequence, imports, builder))
     })?;
     let accounts = builder.len();
-    let parts = builder.finish(sequence).map_err(|error: SnapshotError| CallError::Malformed(error.to_string()))?;
+    let parts =
+        builder.finish(sequence).map_err(|_| RecordError::Damaged { what: "account that a snapshot can hold" })?;
     let mut hasher = blake3::Hasher::new();
     for part in &parts {
         hasher.update(part);

@@ -199,7 +199,9 @@ fn decide(
     let is_named = match caller {
         Caller::Known(passport) => passport.facts.as_ref().is_some_and(|facts| {
             let names_it = |holding: &crate::account::Holding| holding.terms.product == product.id;
-            is_current(passport, scene.now) && facts.standing == Standing::Active && facts.holdings.iter().any(names_it)
+            let is_for_it = passport.products.as_ref().is_none_or(|only| only.contains(&product.id));
+            let is_good = is_current(passport, scene.now) && !is_called_back(passport) && is_for_it;
+            is_good && facts.standing == Standing::Active && facts.holdings.iter().any(names_it)
         }),
         Caller::Nobody | Caller::Faulty(_) => false,
     };

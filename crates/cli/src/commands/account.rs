@@ -8,6 +8,7 @@ use crate::output::Output;
 use anyhow::bail;
 use penstock_core::account::{AccountId, Standing};
 use penstock_core::desk::{Account, AccountDetail, AccountKind, AccountsAnswer, PutAccount};
+use penstock_publish::RegistryError;
 use std::process::ExitCode;
 
 /// Does what the verb says.
@@ -15,7 +16,7 @@ pub(crate) fn run(args: Args, output: &Output) -> Done {
     match args.verb {
         AccountVerb::Add(args) => {
             let session = desk::connect_or_make(&args.desk, output)?;
-            if find(&session, &args.account)?.is_some() {
+            if is_there(&session, &args.account)? {
                 return Err(anyhow::anyhow!(
                     "account {} is there already: change it with `penstock account set`",
                     args.account
@@ -68,9 +69,15 @@ fn show(session: &Session, account: &AccountId) -> anyhow::Result<AccountDetail>
     session.get(&path(account))
 }
 
-/// The account, if there is one: asked for as the first of a page, because a page without it is no error.
-fn find(session: &Session, account: &AccountId) -> anyhow::Result<Option<Account>> {
-    Ok(list(session)?.into_iter().find(|one| one.id == *account))
+/// Whether there is such an account.
+fn is_there(session: &Session, account: &AccountId) -> anyhow::Result<bool> {
+    match show(session, account) {
+        Ok(_) => Ok(true),
+        Err(error) => match error.downcast_ref::<RegistryError>() {
+            Some(RegistryError::Refused { status: 404, .. }) => Ok(false),
+            _ => Err(error),
+        },
+    }
 }
 
 fn list(session: &Session) -> anyhow::Result<Vec<Account>> {

@@ -6,6 +6,7 @@ use crate::desk::{self, Session};
 use crate::output::Output;
 use penstock_core::account::Terms;
 use penstock_core::desk::{AccountDetail, Entitlement, PostEntitlement};
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 /// Does what the verb says.
@@ -43,7 +44,7 @@ fn add(session: &Session, args: EntitlementAdd) -> anyhow::Result<Entitlement> {
         grace_seconds: args.grace.map_or(0, |span| span.0.as_secs()),
         channels: args.channel.into_iter().collect(),
         platforms: args.platform.into_iter().collect(),
-        components: args.component.into_iter().collect(),
+        components: BTreeSet::new(),
         groups: args.group.into_iter().collect(),
         regions: args.region.into_iter().collect(),
         agreement: args.agreement,
@@ -76,7 +77,6 @@ pub(super) fn line(one: &Entitlement) -> String {
     let sets = [
         ("channels", words(&one.terms.channels)),
         ("platforms", words(&one.terms.platforms)),
-        ("components", words(&one.terms.components)),
         ("groups", words(&one.terms.groups)),
         ("regions", words(&one.terms.regions)),
     ];
@@ -86,6 +86,6 @@ pub(super) fn line(one: &Entitlement) -> String {
     text
 }
 
-fn words<T: std::fmt::Display>(set: &std::collections::BTreeSet<T>) -> String {
+fn words<T: std::fmt::Display>(set: &BTreeSet<T>) -> String {
     set.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }

@@ -160,7 +160,7 @@ fn line_of(columns: &[String], record: &csv::StringRecord) -> Result<Value, Stri
             "starts" | "ends" => drop(line.insert(column.clone(), number(column, text)?)),
             "product" | "expiry" | "agreement" => drop(terms.insert(column.clone(), text_value())),
             "grace_seconds" => drop(terms.insert(column.clone(), number(column, text)?)),
-            "channels" | "platforms" | "components" | "groups" | "regions" => {
+            "channels" | "platforms" | "groups" | "regions" => {
                 drop(terms.insert(column.clone(), text.split_ascii_whitespace().map(Value::from).collect()));
             }
             "device_bound" => match text {

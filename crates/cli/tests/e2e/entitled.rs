@@ -192,7 +192,11 @@ fn a_studios_own_provider_vouches_for_its_players_and_for_nobody_else() {
     refused(&pulled(&old, "three"), "token_key_unknown");
     // Garbage in its place changes nothing.
     std::fs::write(&keys, "{").expect("written");
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    let begun = std::time::Instant::now();
+    while !world.daemon.as_ref().expect("it runs").log().contains("keys stay as they were") {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(20), "the garbage was never looked at");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
     assert!(pulled(&second.token("alice", "games"), "three").status.success());
 }
 

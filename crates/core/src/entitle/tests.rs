@@ -409,6 +409,22 @@ fn the_whole_table() {
             Err(Refusal::Unknown),
         ),
         (
+            "closed, held, with a token that was called back",
+            |case| {
+                case.product.access = AccessClass::Closed;
+                case.facts().tokens_from = Some(NOW);
+            },
+            Err(Refusal::Unknown),
+        ),
+        (
+            "closed, held, with a token for something else",
+            |case| {
+                case.product.access = AccessClass::Closed;
+                case.passport().products = Some(Box::new(["demo".parse().expect("a name")]));
+            },
+            Err(Refusal::Unknown),
+        ),
+        (
             "closed, held and over",
             |case| {
                 case.product.access = AccessClass::Closed;

@@ -3,7 +3,7 @@
 use super::Loose;
 use penstock_core::blob::BlobId;
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 /// Shards: a change of a large release never keeps a lookup waiting for more than one entry.
 const SHARDS: usize = 64;
@@ -25,8 +25,12 @@ pub(super) struct Entry {
 /// A set of numbers in rising order, without an allocation while there are two at most.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Few {
-    Inline { count: u8, numbers: [u32; 2] },
-    Many(Box<[u32]>),
+    Inline {
+        count: u8,
+        numbers: [u32; 2],
+    },
+    /// Shared, because every request takes a copy.
+    Many(Arc<[u32]>),
 }
 
 impl Default for Few {
@@ -65,7 +69,7 @@ impl Few {
             [] => Self::default(),
             [one] => Self::Inline { count: 1, numbers: [one, 0] },
             [one, two] => Self::Inline { count: 2, numbers: [one, two] },
-            _ => Self::Many(all.into_boxed_slice()),
+            _ => Self::Many(all.into()),
         }
     }
 }

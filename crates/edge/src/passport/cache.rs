@@ -1,6 +1,6 @@
-//! The cache itself: a dashmap with a byte budget and second-chance eviction on insert.
+//! The cache itself: a dashmap with a byte budget and second-chance eviction.
 //!
-//! Every entry stands in the map and, by its hash, in one of many queues. An insert that goes over the budget takes from
+//! Every entry stands in the map and, by its hash, in one of many queues. Whatever goes over the budget takes from
 //! the front of its queue: what was used since it last came by goes to the back, what was not goes. No guard of the map
 //! is held over another call of it, or leaves this file.
 
@@ -116,7 +116,12 @@ impl Cache {
         } else {
             self.queue(usize::from(hash.0[9])).push_back(hash);
         }
-        let mut at = usize::from(hash.0[9]);
+        self.keep_bound(usize::from(hash.0[9]));
+    }
+
+    /// Takes entries until the budget holds.
+    fn keep_bound(&self, first: usize) {
+        let mut at = first;
         while self.bytes.load(Ordering::Relaxed) > self.bytes_max {
             // The own queue first; a queue may be empty while others are not.
             if !self.evict_from(at) && self.map.is_empty() {
@@ -134,6 +139,8 @@ impl Cache {
             self.bytes.fetch_sub(entry.bytes, Ordering::Relaxed);
             (entry.passport, entry.generation, entry.bytes) = (Ok(passport), generation, bytes);
         }
+        // An account may hold more than it did.
+        self.keep_bound(usize::from(hash.0[9]));
     }
 
     pub(super) fn len(&self) -> usize {

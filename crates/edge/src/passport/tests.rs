@@ -116,6 +116,25 @@ fn who_comes_again_stays() {
     assert!(again <= 10, "{again} of 200 had been pushed out");
 }
 
+/// Found by the model below: entries grew when their accounts did, and nobody made room.
+#[test]
+fn accounts_that_come_to_hold_more_do_not_break_the_bound() {
+    let bytes_max = 20_000;
+    let (accounts, _, passports) = passports(bytes_max);
+    let players: Vec<String> = (0..60).map(|number| format!("player-{number}")).collect();
+    players.iter().for_each(|player| drop(passports.of(&token(player, "good"), None, NOW)));
+    let before = passports.held();
+    for player in &players {
+        let terms = Arc::new(penstock_core::account::Terms::of("game".parse().expect("a name")));
+        let one = penstock_core::account::Holding { terms, starts: NOW, ends: None };
+        let facts = AccountFacts { holdings: vec![one; 40].into(), ..AccountFacts::default() };
+        accounts.set(1, accounts.pseudonyms().account(player), Some(facts));
+        drop(passports.of(&token(player, "good"), None, NOW));
+        assert!(passports.held().1 <= bytes_max);
+    }
+    assert!(passports.held().0 < before.0, "some had to go");
+}
+
 /// Insert, expire, renew, evict and look up the same keys from many threads. A watchdog, because what this is afraid of is
 /// that nobody comes back.
 #[test]

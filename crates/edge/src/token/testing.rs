@@ -1,6 +1,6 @@
 //! Issuers for tests: keys of each algorithm, the sets they publish and the tokens they sign.
 
-use super::{Issuer, JwksKeys, KeyRing, decode};
+use super::{Issuer, JwksKeys, KeyRing};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
@@ -111,9 +111,4 @@ pub(super) fn keys(keys: &[Value]) -> JwksKeys {
 /// The tests' issuer with these keys.
 pub(super) fn ring(of: &[Value]) -> KeyRing {
     KeyRing::new(vec![(issuer(), keys(of))]).expect("a ring")
-}
-
-/// What a token's part says.
-pub(super) fn part(encoded: &str) -> Value {
-    serde_json::from_slice(&decode(encoded).expect("base64url")).expect("JSON")
 }

@@ -215,55 +215,6 @@ fn another_library_agrees() {
     assert!(verify(&ring, &RawToken::new(&token).expect("a token"), NOW).is_ok());
 }
 
-/// What one verification costs. Run by hand:
-/// `cargo nextest run -p penstock-edge --lib -E 'test(what_a_verification_costs)' --run-ignored only --no-capture`
-#[test]
-#[ignore = "a measurement"]
-fn what_a_verification_costs() {
-    let ring = ring(&[ED.jwk("ed"), EC.jwk("ec"), RSA.jwk("rsa")]);
-    for (signer, kid) in [(&*ED, "ed"), (&*EC, "ec"), (&*RSA, "rsa")] {
-        let products: Vec<_> = (0..20).map(|number| format!("studio.product-{number}")).collect();
-        let token = signer.token(kid, |claims| claims["products"] = json!(products));
-        let forged = signer.token_of(&part(token.header()).to_string(), &part(token.payload()).to_string());
-        let forged = RawToken::new(&format!("{}.{}", forged.signed(), b64(signer.sign(b"else")))).expect("a token");
-        let (_, keys) = ring.find(ISS).expect("the issuer");
-        let own = keys.keys().iter().find(|key| &*key.kid == kid).expect("the key").verify.clone();
-        let mut best = [f64::MAX; 4];
-        for _ in 0..60 {
-            let time = |run: &dyn Fn()| {
-                let start = std::time::Instant::now();
-                (0..50).for_each(|_| run());
-                start.elapsed().as_secs_f64() * 1e6 / 50.0
-            };
-            let key = jsonwebtoken::DecodingKey::from_jwk(&serde_json::from_value(signer.jwk(kid)).expect("jwk"))
-                .expect("key");
-            let algorithm = signer.alg().parse().expect("algorithm");
-            let times = [
-                time(&|| assert!(verify(&ring, &token, NOW).is_ok())),
-                time(&|| assert!(verify(&ring, &forged, NOW).is_err())),
-                time(&|| {
-                    let signed = token.signed().as_bytes();
-                    assert!(jsonwebtoken::crypto::verify(token.signature(), signed, &key, algorithm).expect("run"));
-                }),
-                time(&|| {
-                    let signature = decode(token.signature()).expect("base64url");
-                    assert!(own.verifies(token.signed().as_bytes(), &signature));
-                }),
-            ];
-            best = std::array::from_fn(|index| best[index].min(times[index]));
-        }
-        let bytes = token.reveal().len();
-        println!(
-            "{} {bytes} bytes: good {:.1} µs, forged {:.1} µs; the signature alone {:.1} µs, by jsonwebtoken {:.1} µs",
-            signer.alg(),
-            best[0],
-            best[1],
-            best[3],
-            best[2]
-        );
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
