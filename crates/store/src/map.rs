@@ -5,8 +5,8 @@
 //! A map is sound as long as its bytes do not change while a `&[u8]` of it exists. Sealed files are mode 0444, never
 //! opened for writing again and only ever unlinked (which leaves the map intact); `import` guarantees that. Against
 //! others who truncate the file there is the guard of `sigbus`; against others who overwrite it there is `scrub` and
-//! the client's own check: such bytes are served as data and never interpreted, so a change is a wrong answer that is
-//! found out, not broken memory.
+//! the client's own check: such bytes are served as data, or read by a reader that believes none of them (the edge's
+//! snapshot of accounts), so a change is a wrong answer that is found out, not broken memory.
 #![expect(unsafe_code, reason = "one map and one mincore call; the contract is above")]
 
 use std::fs::File;
