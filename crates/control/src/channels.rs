@@ -271,6 +271,7 @@ fn offer(row: &ProductRow, rotations: &[Vec<u8>], state: &ChannelState) -> Optio
         version: state.target.version.clone(),
         manifest: state.target.manifest,
         manifest_bytes: state.target.manifest_bytes,
+        fallback: None,
         head: state.envelope.clone(),
         delegation: row.delegation.clone()?,
         rotations: rotations.to_vec(),

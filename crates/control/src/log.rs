@@ -67,11 +67,11 @@ pub(crate) fn change(connection: &Connection, sequence: u64) -> Result<Option<Ca
     body.map(|body| serde_json::from_str(&body).map_err(|_| RecordError::Damaged { what: "change" })).transpose()
 }
 
-/// Whether anything changed after a number that decides whom blobs are published for: anything but
-/// offers and accounts.
+/// Whether anything changed after a number that decides whom blobs are published for: products,
+/// releases and loose blobs.
 pub(crate) fn changed_since(connection: &Connection, sequence: u64) -> Result<bool, RecordError> {
-    let sql =
-        "SELECT EXISTS (SELECT 1 FROM change_log WHERE sequence > $1 AND kind NOT IN ('offer', 'account', 'accounts'))";
+    let sql = "SELECT EXISTS (SELECT 1 FROM change_log WHERE sequence > $1 \
+         AND kind IN ('product', 'release', 'loose_blob', 'loose_blob_gone'))";
     Ok(connection.query_value(sql, values![to_sql(sequence)?])?)
 }
 
@@ -105,5 +105,10 @@ const fn kind(change: &CatalogChange) -> &'static str {
         CatalogChange::LooseBlobGone { .. } => "loose_blob_gone",
         CatalogChange::Account { .. } => "account",
         CatalogChange::AccountsSnapshot { .. } => "accounts",
+        CatalogChange::Embargo(_) => "embargo",
+        CatalogChange::Segment(_) => "segment",
+        CatalogChange::SegmentGone { .. } => "segment_gone",
+        CatalogChange::ChannelPolicy { .. } => "channel_policy",
+        CatalogChange::TokensRevoked { .. } => "tokens_revoked",
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! One connection writes, a few read. Everything here blocks, so it runs on blocking threads only.
 //! What a row means is said in the modules below, one per table or pair of tables; this file knows
-//! only how a change becomes durable, and [`follow`](crate::follow) who hears of it when.
+//! only how a change becomes durable, and `follow` who hears of it when.
 //!
 //! # One writer at a time, in all processes
 //!

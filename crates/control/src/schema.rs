@@ -9,7 +9,14 @@ use penstock_core::time::UnixSeconds;
 use std::time::Duration;
 
 /// `MIGRATIONS[n]` leads from version `n` to `n + 1`.
-const MIGRATIONS: [&str; 2] = [include_str!("schema/0001_catalogue.sql"), include_str!("schema/0002_accounts.sql")];
+const MIGRATIONS: [&str; 6] = [
+    include_str!("schema/0001_catalogue.sql"),
+    include_str!("schema/0002_accounts.sql"),
+    include_str!("schema/0003_audit.sql"),
+    include_str!("schema/0004_policy.sql"),
+    include_str!("schema/0005_people.sql"),
+    include_str!("schema/0006_feed.sql"),
+];
 
 /// The version that this program writes.
 #[expect(clippy::cast_possible_truncation, reason = "a handful of migrations")]

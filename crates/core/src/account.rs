@@ -43,6 +43,14 @@ impl PseudonymKey {
         hasher.update(b"\0device\0").update(id.as_bytes());
         DeviceKey(first_bytes(&hasher.finalize()))
     }
+    /// The pseudonym of a token: of its issuer and its id (claims `iss` and `jti`), whose ids are its own.
+    #[must_use]
+    pub fn token(&self, issuer: &str, id: &str) -> TokenKey {
+        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        hasher.update(b"\0token\0").update(&(issuer.len() as u64).to_le_bytes());
+        hasher.update(issuer.as_bytes()).update(id.as_bytes());
+        TokenKey(first_bytes(&hasher.finalize()))
+    }
 }
 
 impl fmt::Debug for PseudonymKey {
@@ -109,6 +117,10 @@ pub struct AccountKey(pub [u8; 16]);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeviceKey(pub [u8; 8]);
 
+/// A token's pseudonym: 128 bits, so that no token is revoked by chance.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TokenKey(pub [u8; 16]);
+
 macro_rules! hexadecimal {
     ($name:ident) => {
         impl fmt::Display for $name {
@@ -152,6 +164,7 @@ macro_rules! hexadecimal {
 
 hexadecimal!(AccountKey);
 hexadecimal!(DeviceKey);
+hexadecimal!(TokenKey);
 
 /// Whether an account is served at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]

@@ -3,9 +3,12 @@
 //! Control owns the truth and tells changes; an edge applies them to its own copy through
 //! [`CatalogSink`]. Nothing here stores anything.
 
-use crate::account::{AccountFacts, AccountKey};
+use crate::account::{AccountFacts, AccountKey, TokenKey};
 use crate::blob::BlobId;
-use crate::id::{AccessGroup, ChannelName, ComponentName, Platform, ProductId, Version};
+use crate::id::{AccessGroup, ChannelName, ComponentName, Platform, ProductId, SegmentName, Version};
+use crate::place::Embargo;
+use crate::rollout::{Minimum, Rollout};
+use crate::segment::Segment;
 use crate::time::UnixSeconds;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -81,6 +84,26 @@ pub struct Release {
     pub state: ReleaseState,
 }
 
+/// A release that a channel's head points at beside its target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfferedRelease {
+    /// Its version.
+    pub version: Version,
+    /// The blob with its signed root.
+    pub manifest: BlobId,
+    /// That blob's length in bytes.
+    pub manifest_bytes: u64,
+}
+
+/// A token that is worth nothing any more, by its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokedToken {
+    /// The pseudonym of its issuer and id.
+    pub token: TokenKey,
+    /// When it ends by itself; nobody needs to remember it longer.
+    pub until: UnixSeconds,
+}
+
 /// A channel's current offer as edges see it: the signed statements and what they say.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offer {
@@ -98,6 +121,9 @@ pub struct Offer {
     pub manifest: BlobId,
     /// That blob's length in bytes.
     pub manifest_bytes: u64,
+    /// What those get whose turn it is not; the head points at it too. `None` while everybody gets the target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<OfferedRelease>,
     /// The signed head (an encoded envelope).
     #[serde(with = "crate::api::base64_bytes")]
     pub head: Vec<u8>,
@@ -154,7 +180,40 @@ pub enum CatalogChange {
         /// Number of the last change that it holds.
         sequence: u64,
     },
+    /// The embargo policy is new: it replaces the one before.
+    Embargo(Embargo),
+    /// A segment is new or changed. The ids of its list, if it is one, are pseudonyms in hexadecimal: of accounts and of
+    /// installs, both by [`crate::account::PseudonymKey::account`].
+    Segment(Segment),
+    /// A segment is gone.
+    SegmentGone {
+        /// Its name.
+        name: SegmentName,
+    },
+    /// How a channel moves to its target, and what it supports at all: this replaces what was so before.
+    ChannelPolicy {
+        /// Product.
+        product: ProductId,
+        /// Platform.
+        platform: Platform,
+        /// Channel.
+        channel: ChannelName,
+        /// Who gets the target; `None` is everybody.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rollout: Option<Rollout>,
+        /// The oldest version that is supported.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        minimum: Option<Minimum>,
+    },
+    /// These tokens are worth nothing from now on. At most [`REVOKED_AT_ONCE_MAX`] in one change.
+    TokensRevoked {
+        /// Which.
+        tokens: Vec<RevokedToken>,
+    },
 }
+
+/// Tokens that one change revokes. More come as more changes: each is one line of a feed.
+pub const REVOKED_AT_ONCE_MAX: usize = 10_000;
 
 /// Somebody who keeps a copy of the catalogue up to date: the edge, or a test.
 ///

@@ -206,6 +206,18 @@ pub struct Rollout {
     pub manual_check: ManualCheck,
 }
 
+/// The oldest version of a channel that is supported. Installs of releases that were registered before it must update
+/// before they may go on, and are told why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Minimum {
+    /// The version.
+    pub version: Version,
+    /// For the player.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
 /// What a check that a player asked for by hand may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

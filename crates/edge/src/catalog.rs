@@ -323,7 +323,13 @@ impl EdgeCatalog {
             }
             CatalogChange::LooseBlobGone { blob } => self.blobs.set_loose(blob, None),
             // Kept beside the catalogue: see `copy`.
-            CatalogChange::Account { .. } | CatalogChange::AccountsSnapshot { .. } => {}
+            CatalogChange::Account { .. }
+            | CatalogChange::AccountsSnapshot { .. }
+            | CatalogChange::Embargo(_)
+            | CatalogChange::Segment(_)
+            | CatalogChange::SegmentGone { .. }
+            | CatalogChange::ChannelPolicy { .. }
+            | CatalogChange::TokensRevoked { .. } => {}
         }
     }
 }

@@ -197,6 +197,7 @@ impl Publisher {
             version: head.target.version.clone(),
             manifest: head.target.manifest,
             manifest_bytes: head.target.manifest_bytes,
+            fallback: None,
             head: seal(Purpose::Head, head.encode(), &[&self.channel_key]).encode(),
             delegation: seal(Purpose::Delegation, delegation.encode(), &[&self.key]).encode(),
             rotations: Vec::new(),

@@ -124,6 +124,11 @@ async fn a_restart_tells_everything_in_an_order_that_makes_sense(engine: Engine)
             CatalogChange::LooseBlobGone { .. } => "gone",
             CatalogChange::Account { .. } => "account",
             CatalogChange::AccountsSnapshot { .. } => "accounts",
+            CatalogChange::Embargo(_) => "embargo",
+            CatalogChange::Segment(_) => "segment",
+            CatalogChange::SegmentGone { .. } => "segment_gone",
+            CatalogChange::ChannelPolicy { .. } => "channel_policy",
+            CatalogChange::TokensRevoked { .. } => "tokens_revoked",
         })
         .collect();
     assert_eq!(kinds, ["product", "product", "release", "release", "offer", "loose"]);

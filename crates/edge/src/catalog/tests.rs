@@ -41,6 +41,7 @@ fn offer(product: &str, channel: &str, platform: &str, version: &str) -> Catalog
         version: Version::new(version).expect("name"),
         manifest: BlobId::of(b"m"),
         manifest_bytes: 1,
+        fallback: None,
         head: vec![1],
         delegation: vec![2],
         rotations: Vec::new(),
