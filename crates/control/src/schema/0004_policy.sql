@@ -1,0 +1,1 @@
+-- Embargo, segments, rollouts and revoked tokens.

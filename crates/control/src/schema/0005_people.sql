@@ -1,0 +1,1 @@
+-- Users, seats, packages, resellers and what they may give.

@@ -1,0 +1,1 @@
+-- What the feed needs beside the change log.
