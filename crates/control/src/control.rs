@@ -8,7 +8,7 @@ use crate::record::{self, Record, RecordError};
 use crate::secret::SecretText;
 use crate::sql::Database;
 use crate::token::{TokenError, TokenSigner};
-use crate::{api, log, schema, snapshots};
+use crate::{api, log, schema, snapshots, state};
 use penstock_core::api::{MintToken, TokenAnswer};
 use penstock_core::blob::{BlobId, BlobSize};
 use penstock_core::catalog::{BlobMember, CatalogChange, CatalogSink, Release};
@@ -122,7 +122,14 @@ impl Control {
         let missing = Mutex::new(BTreeSet::new());
         let explainer = OnceLock::new();
         let node = Node { record, origin: options.origin, keys, signer, clock: options.now, missing, explainer };
-        let replayed = node.replay().map_err(ControlError::Replay)?;
+        let replayed = state::tell_whole(&node, &mut |sequence, change| {
+            if let CatalogChange::Release { release, members, .. } = &change {
+                node.look_for_missing(release, members);
+            }
+            node.record.replay(sequence, change);
+            Ok(())
+        });
+        let replayed = replayed.map_err(ControlError::Replay)?;
         node.record.follow(replayed).map_err(ControlError::Follower)?;
         Ok(Self(Arc::new(node)))
     }
@@ -277,33 +284,6 @@ impl Node {
             );
         }
         self.missing().extend(lacking);
-    }
-
-    /// Tells the sink the whole catalogue: what a thing refers to comes before it. Returns the
-    /// number of the last change in it.
-    fn replay(&self) -> Result<u64, CallError> {
-        self.record.read(|connection| {
-            let newest = log::newest(connection)?;
-            let products = record::products::list(connection)?;
-            for row in &products {
-                self.record.replay(newest, CatalogChange::Product(row.product.clone()));
-            }
-            for row in record::releases::all(connection)? {
-                let members = record::releases::members(connection, row.id)?;
-                self.look_for_missing(&row.release, &members);
-                let channels = record::channels::ever_offering(connection, &row.release)?;
-                self.record.replay(newest, CatalogChange::Release { release: row.release, members, channels });
-            }
-            for row in &products {
-                let offers = channels::offers(connection, row)?;
-                offers.into_iter().for_each(|offer| self.record.replay(newest, CatalogChange::Offer(offer)));
-            }
-            for blob in record::blobs::all_open(connection)? {
-                self.record.replay(newest, CatalogChange::LooseBlob { blob, open: true });
-            }
-            snapshots::replay(self, connection, newest)?;
-            Ok(newest)
-        })
     }
 }
 

@@ -6,6 +6,7 @@
 use crate::heads::DelegationError;
 use crate::record::RecordError;
 use crate::registration::RegistrationError;
+use crate::sql::SqlError;
 use crate::token::TokenError;
 use penstock_core::account::AccountId;
 use penstock_core::blob::BlobId;
@@ -178,6 +179,12 @@ pub enum CallError {
     /// The work was given up: a fault of ours.
     #[error("the work was given up")]
     GivenUp(#[source] tokio::task::JoinError),
+}
+
+impl From<SqlError> for CallError {
+    fn from(error: SqlError) -> Self {
+        Self::Record(error.into())
+    }
 }
 
 impl CallError {

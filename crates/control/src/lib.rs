@@ -9,7 +9,7 @@
 //! * `record`: SQL statements and nothing else, with `schema/` and the change `log`, over `sql`, which
 //!   knows the two engines and no table; `follow` tells the sink what is in the log;
 //! * *operations*: `products`, `releases`, `channels`, `rotations`, `blobs`, `upload`, `accounts`, `imports`,
-//!   `snapshots`: one transaction each, around the rules;
+//!   `snapshots`: one transaction each, around the rules; `state` tells all of it;
 //! * `api`: HTTP, one file per resource.
 //!
 //! It must not sit on the data path, hold a publisher's key, or keep anything in memory that a
@@ -37,6 +37,7 @@ mod schema;
 mod secret;
 mod snapshots;
 mod sql;
+mod state;
 mod token;
 mod upload;
 

@@ -13,8 +13,10 @@
 //! * the lock is taken by name and not with the first number, because changes rely on more than
 //!   their number: see `record`.
 
+use crate::error::CallError;
 use crate::record::{RecordError, from_sql, next_number, to_sql};
 use crate::sql::{Connection, values};
+use crate::state::Teller;
 use penstock_core::catalog::CatalogChange;
 use penstock_core::time::UnixSeconds;
 
@@ -82,17 +84,12 @@ pub(crate) fn account_changes_since(connection: &Connection, sequence: u64) -> R
 }
 
 /// Shows the changes of accounts after a number, in order.
-pub(crate) fn accounts_since(
-    connection: &Connection,
-    sequence: u64,
-    mut show: impl FnMut(u64, CatalogChange),
-) -> Result<(), RecordError> {
+pub(crate) fn accounts_since(connection: &Connection, sequence: u64, show: &mut Teller<'_>) -> Result<(), CallError> {
     let sql = "SELECT sequence, body FROM change_log WHERE sequence > $1 AND kind = 'account' ORDER BY sequence";
     connection.for_each(sql, values![to_sql(sequence)?], |row| {
         let change =
             serde_json::from_str(&row.get::<String>(1)?).map_err(|_| RecordError::Damaged { what: "change" })?;
-        show(from_sql(row.get(0)?)?, change);
-        Ok(())
+        show(from_sql(row.get(0)?)?, change)
     })
 }
 

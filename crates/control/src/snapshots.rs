@@ -8,6 +8,8 @@ use crate::error::CallError;
 use crate::log;
 use crate::record::RecordError;
 use crate::record::snapshots::{self, SnapshotRow};
+use crate::sql::Connection;
+use crate::state::Teller;
 use penstock_core::blob::BlobId;
 use penstock_core::catalog::CatalogChange;
 use penstock_core::snapshot::Builder;
@@ -74,23 +76,27 @@ pub(crate) fn make(node: &Node, now: UnixSeconds) -> Result<SnapshotRow, CallErr
     Ok(row)
 }
 
-/// Tells the sink all accounts: the newest snapshot and what changed since, or, where there is none, each of them.
-pub(crate) fn replay(node: &Node, connection: &crate::sql::Connection, newest: u64) -> Result<(), CallError> {
+/// Tells all accounts: the newest snapshot and what changed since, or, where there is none, each of them.
+pub(crate) fn tell_accounts(
+    node: &Node,
+    connection: &Connection,
+    newest: u64,
+    tell: &mut Teller<'_>,
+) -> Result<(), CallError> {
     let snapshot = snapshots::newest(connection)?;
     let stored = snapshot.map(|row| node.size_of(row.blob)).transpose()?.flatten();
     match (snapshot, stored) {
         (Some(SnapshotRow { sequence, blob, .. }), Some(_)) => {
-            node.record.replay(sequence, CatalogChange::AccountsSnapshot { blob, sequence });
-            Ok(log::accounts_since(connection, sequence, |number, change| node.record.replay(number, change))?)
+            tell(sequence, CatalogChange::AccountsSnapshot { blob, sequence })?;
+            log::accounts_since(connection, sequence, tell)
         }
         (snapshot, _) => {
             if let Some(row) = snapshot {
                 tracing::error!(blob = %row.blob, "the newest snapshot of accounts is not in the store: each is told by itself");
             }
-            Ok(snapshots::each_account(connection, &node.keys.pseudonyms, |account, facts| {
-                node.record.replay(newest, CatalogChange::Account { account, facts: Some(facts) });
-                Ok(())
-            })?)
+            snapshots::each_account(connection, &node.keys.pseudonyms, |account, facts| {
+                tell(newest, CatalogChange::Account { account, facts: Some(facts) })
+            })
         }
     }
 }

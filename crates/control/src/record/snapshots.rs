@@ -2,7 +2,7 @@
 
 use super::accounts::{parse, standing};
 use super::{RecordError, blob_id, from_sql, to_sql};
-use crate::sql::{Connection, Row, values};
+use crate::sql::{Connection, Row, SqlError, values};
 use penstock_core::account::{AccountFacts, AccountKey, Extras, Holding, PseudonymKey, Terms};
 use penstock_core::blob::BlobId;
 use penstock_core::time::UnixSeconds;
@@ -73,11 +73,11 @@ pub(crate) fn has(connection: &Connection, blob: BlobId) -> Result<bool, RecordE
 }
 
 /// Shows every account as edges see it, by pseudonym. One statement, so that a million accounts are not a million.
-pub(crate) fn each_account(
+pub(crate) fn each_account<E: From<RecordError> + From<SqlError>>(
     connection: &Connection,
     pseudonyms: &PseudonymKey,
-    mut show: impl FnMut(AccountKey, AccountFacts) -> Result<(), RecordError>,
-) -> Result<(), RecordError> {
+    mut show: impl FnMut(AccountKey, AccountFacts) -> Result<(), E>,
+) -> Result<(), E> {
     let mut terms: HashMap<i64, Arc<Terms>> = HashMap::new();
     connection.for_each("SELECT id, body FROM terms", &[], |row| {
         terms.insert(row.get(0)?, Arc::new(parse(&row.get::<String>(1)?, "terms")?));
@@ -107,7 +107,7 @@ pub(crate) fn each_account(
                 ends: ends.map(|ends| from_sql(ends).map(UnixSeconds)).transpose()?,
             });
         }
-        Ok::<_, RecordError>(())
+        Ok::<_, E>(())
     })?;
     done(current.take())
 }
