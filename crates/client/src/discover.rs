@@ -7,7 +7,7 @@ use crate::ask::{Query, ask};
 use crate::drive::{Checker, Network, Sink};
 use crate::error::PullError;
 use crate::progress::{Phase, Progress};
-use crate::request::Target;
+use crate::request::{Check, Target};
 use crate::session::{Item, ItemId, Verdict};
 use crate::shelf::Shelf;
 use crate::state::State;
@@ -17,6 +17,8 @@ use penstock_core::id::{ChannelName, Platform, ProductId, Version};
 use penstock_core::keys::TrustSet;
 use penstock_core::limits::{ANSWER_JSON_BYTES_MAX, ENVELOPE_BYTES_MAX};
 use penstock_core::manifest::{self, Expected, PartRef, Root as ManifestRoot, VerifiedManifest};
+use penstock_core::request::InstallId;
+use penstock_core::statement::Pointer;
 use penstock_core::time::UnixSeconds;
 use penstock_core::trust::{self, Memory, Wanted};
 
@@ -43,6 +45,9 @@ pub(crate) struct Question<'a> {
     /// Publisher keys as given now.
     pub(crate) given: &'a TrustSet,
     pub(crate) state: Option<&'a State>,
+    /// What the install calls itself.
+    pub(crate) install: Option<&'a InstallId>,
+    pub(crate) check: Check,
     pub(crate) now: UnixSeconds,
 }
 
@@ -123,14 +128,27 @@ fn ask_channel(
     let Question { product, platform, .. } = question;
     let wanted = Wanted { product: (*product).clone(), platform: (*platform).clone(), channel: channel.clone() };
     let memory = question.state.map(|state| state.memory_for(channel)).unwrap_or_default();
-    let have = question.state.map(|state| format!("&have={}", escape(state.installed.version.as_str())));
-    let target = format!("/v1/products/{product}/channels/{channel}?platform={platform}{}", have.unwrap_or_default());
+    let mut target = format!("/v1/products/{product}/channels/{channel}?platform={platform}");
+    if let Some(install) = question.install {
+        target.push_str("&install=");
+        target.push_str(install.expose());
+    }
+    if let Some(state) = question.state {
+        target.push_str("&have=");
+        target.push_str(&escape(state.installed.version.as_str()));
+    }
+    if question.check == Check::ByHand {
+        target.push_str("&check=manual");
+    }
     let query = Query { target: &target, max: ANSWER_JSON_BYTES_MAX, asked: &question.words() };
     ask(network, &query, progress, |bytes| {
         let offer: ChannelAnswer = parse(network, bytes)?;
         let trust = trust::follow_rotations(base, &offer.rotations)?;
         let head = trust::verify_offer(&trust, &offer.delegation, &offer.head, &wanted, &memory, question.now)?;
-        let pointer = head.target();
+        // The edge says whose turn it is, and it may say another thing tomorrow: an install that has the target goes back
+        // when its edge answers the fallback, because that is what pulling the brake means.
+        let (manifest, manifest_bytes) = (offer.manifest, offer.manifest_bytes);
+        let pointer = head.chosen(&Pointer { version: offer.version, manifest, manifest_bytes })?;
         Ok(Pointed {
             version: pointer.version.clone(),
             manifest: pointer.manifest,

@@ -149,6 +149,7 @@ impl Opened {
         stage::clear(&self.root)?;
         Shelf::retain(&self.root, &HashSet::new())?;
         self.root.remove_dir(layout::BLOBS)?;
+        self.root.remove_file(layout::INSTALL)?;
         self.root.remove_file(layout::LOCK)?;
         self.root.remove_dir(CLIENT_DIR)?;
         Ok(())

@@ -3,6 +3,7 @@
 //! | name | what |
 //! |---|---|
 //! | `lock` | taken while a client works |
+//! | `install` | what the install calls itself |
 //! | `state.json` | what is installed, whom to trust, what was seen |
 //! | `blobs/HEX` | manifest roots and parts, of the installed and the kept version |
 //! | `blobs/HEX.new` | one of them, on its way |
@@ -18,6 +19,8 @@ use penstock_core::path::CLIENT_DIR;
 pub(crate) const LOCK: &str = ".penstock/lock";
 /// The state.
 pub(crate) const STATE: &str = ".penstock/state.json";
+/// The install's id.
+pub(crate) const INSTALL: &str = ".penstock/install";
 /// The state on its way.
 pub(crate) const STATE_NEW: &str = ".penstock/state.json.new";
 /// Kept manifest blobs.

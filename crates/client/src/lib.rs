@@ -18,6 +18,7 @@ mod commit;
 mod discover;
 mod drive;
 mod error;
+mod identity;
 mod index;
 mod inspect;
 mod install;
@@ -53,8 +54,8 @@ pub use pull::pull;
 pub use repair::repair;
 pub use report::{Damage, DamageKind, PullReport, RepairReport, RollbackReport, VerifyReport};
 pub use request::{
-    EdgeUrl, EdgeUrlError, Intent, PullRequest, RepairRequest, RollbackRequest, Target, Token, TokenError, Tuning,
-    VerifyRequest,
+    Check, EdgeUrl, EdgeUrlError, Intent, PullRequest, RepairRequest, RollbackRequest, Target, Token, TokenError,
+    Tuning, VerifyRequest,
 };
 pub use rollback::rollback;
 pub use verify::{LISTED_MAX, verify};

@@ -4,6 +4,7 @@ use crate::assemble::Assembled;
 use crate::discover::{self, Found, Question};
 use crate::drive::Network;
 use crate::error::{DiskError, PullError};
+use crate::identity;
 use crate::install::{Apply, OnDamage, Opened, kept_listing, kept_manifest, network};
 use crate::listing::Listing;
 use crate::plan::{Have, Owner, Plan, Scene, Wishes};
@@ -16,6 +17,7 @@ use crate::scan::{Scan, scan};
 use crate::shelf::Shelf;
 use crate::stage::{self, Resumed};
 use crate::state::{Release, State};
+use penstock_core::request::InstallId;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -53,12 +55,20 @@ fn install(request: &PullRequest, progress: &dyn Progress) -> Result<PullReport,
     }
     progress.begin(Phase::Discover, 0);
     let state = decided.as_ref().or_else(|| opened.as_ref().and_then(|opened| opened.state.as_ref()));
+    let known = opened.as_ref().map(|opened| identity::kept(&opened.root)).transpose()?.flatten();
+    let install = match request.intent {
+        Intent::Apply => known.or_else(identity::fresh),
+        // Nothing is written, so the next run would not have this name.
+        Intent::DryRun => known,
+    };
     let question = Question {
         product: &request.product,
         platform: &request.platform,
         target: &request.target,
         given: &request.trust,
         state,
+        install: install.as_ref(),
+        check: request.check,
         now: request.now,
     };
     let kept = opened.as_ref().map(|opened| Shelf::of(&opened.root));
@@ -72,7 +82,7 @@ fn install(request: &PullRequest, progress: &dyn Progress) -> Result<PullReport,
             let scope = Scope { request, found: &found, shelf: &shelf, state: state.as_ref(), progress };
             scope.run(&mut network, opened.map(|opened| &opened.root))
         }
-        Intent::Apply => apply(request, &found, opened, &mut network, progress),
+        Intent::Apply => apply(request, &found, opened, install.as_ref(), &mut network, progress),
     }?;
     report.dropped_edges = network.dropped();
     report.downloaded_bytes = found.fetched_bytes + network.received_bytes();
@@ -84,6 +94,7 @@ fn apply(
     request: &PullRequest,
     found: &Found,
     opened: Option<Opened>,
+    install: Option<&InstallId>,
     network: &mut Network,
     progress: &dyn Progress,
 ) -> Result<PullReport, PullError> {
@@ -98,6 +109,9 @@ fn apply(
         return Err(error);
     }
     let state = opened.state.clone();
+    if let Some(install) = install {
+        identity::keep(&opened.root, install);
+    }
     let result = (|| {
         if let Some(state) = &state {
             check_same_product(request, state)?;

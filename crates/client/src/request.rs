@@ -176,6 +176,16 @@ pub enum Target {
     Version(Version),
 }
 
+/// Who wants to know what a channel offers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Check {
+    /// A launcher or a schedule: the install waits for its turn in a rollout.
+    #[default]
+    Scheduled,
+    /// A player, by hand. Where the studio lets that, it gets what is being rolled out before its turn.
+    ByHand,
+}
+
 /// Whether to do it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Intent {
@@ -217,6 +227,8 @@ pub struct PullRequest {
     pub platform: Platform,
     /// Which release.
     pub target: Target,
+    /// Who wants to know what the channel offers.
+    pub check: Check,
     /// For products that are not open.
     pub token: Option<Token>,
     /// The publisher keys the player was given.

@@ -35,6 +35,8 @@ pub enum Target {
         install: Option<InstallId>,
         /// `have=`: the version installed.
         have: Option<Version>,
+        /// `check=manual`: a player asked by hand.
+        by_hand: bool,
     },
     /// `/v1/products/{p}/releases/{version}`.
     Release {
@@ -174,6 +176,7 @@ impl Target {
                 platform: query.name("platform")?,
                 install: query.install()?,
                 have: query.name("have")?,
+                by_hand: query.by_hand()?,
             }),
             ["products", product, "releases", version] => Ok(Self::Release {
                 product: name("product", product)?,
@@ -250,6 +253,15 @@ impl<'a> Query<'a> {
             reason: format!("is not 1 to {INSTALL_BYTES_MAX} printable characters").into(),
         };
         self.raw("install")?.map(|text| InstallId::new(&text).ok_or_else(malformed)).transpose()
+    }
+
+    /// A value that later clients may send is refused, because it may ask for something else.
+    fn by_hand(&self) -> Result<bool, TargetError> {
+        match self.raw("check")?.as_deref() {
+            None => Ok(false),
+            Some("manual") => Ok(true),
+            Some(_) => Err(TargetError::Query { parameter: "check", reason: "can only be manual".into() }),
+        }
     }
 
     fn number(&self, parameter: &'static str) -> Result<Option<u64>, TargetError> {
@@ -334,7 +346,7 @@ mod tests {
 
     #[test]
     fn products() {
-        let Ok(Target::Channel { product, channel, platform, install, have }) =
+        let Ok(Target::Channel { product, channel, platform, install, have, by_hand }) =
             parse("/v1/products/acme.racer/channels/stable?platform=linux-x86_64&have=1.0%2B2&install=a1b2&x=y")
         else {
             panic!("a channel");
@@ -343,6 +355,9 @@ mod tests {
         assert_eq!(platform, Platform::new("linux-x86_64").ok());
         assert_eq!(install.as_ref().map(InstallId::expose), Some("a1b2"));
         assert_eq!(have, Version::new("1.0+2").ok());
+        assert!(!by_hand);
+        let manual = parse("/v1/products/p/channels/c?check=manual");
+        assert!(matches!(manual, Ok(Target::Channel { by_hand: true, .. })), "{manual:?}");
         assert!(!format!("{install:?}").contains("a1b2"), "install ids are not printed");
         let plus = parse("/v1/products/p/releases/1.0+2");
         assert_eq!(plus, parse("/v1/products/p/releases/1.0%2b2"), "both spellings of a plus sign");
@@ -389,6 +404,8 @@ mod tests {
             "/v1/products/p/channels/c?platform=",
             "/v1/products/p/channels/c?platform=a&platform=a",
             "/v1/products/p/channels/c?install=a%20b",
+            "/v1/products/p/channels/c?check=auto",
+            "/v1/products/p/channels/c?check=manual&check=manual",
             "/v1/products/p/releases/a%20b",
             "/v1/products/p/releases/1?platform=a/b",
         ] {

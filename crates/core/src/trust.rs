@@ -23,7 +23,7 @@
 //!   any edge shows it the new one. It still installs nothing that the publisher did not sign.
 
 use crate::envelope::{Envelope, EnvelopeError, Purpose, SignatureError};
-use crate::id::{ChannelName, Platform, ProductId};
+use crate::id::{ChannelName, Platform, ProductId, Version};
 use crate::keys::{PublicKey, TrustSet};
 use crate::statement::{Delegation, Head, Pointer, Rotation, StatementError};
 use crate::time::UnixSeconds;
@@ -81,6 +81,16 @@ pub enum TrustError {
         expected: ChannelName,
         /// What it got.
         found: ChannelName,
+    },
+    /// The answer names a release that the head does not point at.
+    #[error("the edge offers {found}, but the channel head points at {head} only", head = one_or_other(.target, .fallback.as_ref()))]
+    NotOffered {
+        /// What the answer names.
+        found: Version,
+        /// The head's target.
+        target: Version,
+        /// Its fallback.
+        fallback: Option<Version>,
     },
     /// Somebody replays an old head.
     #[error("the channel head has sequence {found}, older than {seen} seen before (rollback attack or stale edge)")]
@@ -203,11 +213,30 @@ impl VerifiedHead {
     pub const fn memory(&self) -> &Memory {
         &self.memory
     }
-    /// The release to install.
+    /// The release that the channel moves to, or has moved to.
     #[must_use]
     pub const fn target(&self) -> &Pointer {
         &self.head.target
     }
+    /// The release to install. An edge chooses between the head's target and its fallback, for each caller; that it chose
+    /// one of the two, to the last byte of the pointer, is all that is checked: either is signed, and it is the edge that
+    /// knows whose turn it is, and whether a brake was pulled.
+    ///
+    /// # Errors
+    /// [`TrustError::NotOffered`] for anything else.
+    pub fn chosen(&self, answer: &Pointer) -> Result<&Pointer, TrustError> {
+        let offered = [Some(&self.head.target), self.head.fallback.as_ref()];
+        offered.into_iter().flatten().find(|pointer| *pointer == answer).ok_or_else(|| TrustError::NotOffered {
+            found: answer.version.clone(),
+            target: self.head.target.version.clone(),
+            fallback: self.head.fallback.as_ref().map(|pointer| pointer.version.clone()),
+        })
+    }
+}
+
+/// What a head points at, in words.
+fn one_or_other(target: &Version, fallback: Option<&Version>) -> String {
+    fallback.map_or_else(|| target.to_string(), |fallback| format!("{target} or {fallback}"))
 }
 
 /// Follows rotations from the set the client was given to the set in force.

@@ -47,6 +47,9 @@ pub(crate) struct Pull {
     /// The platform.
     #[arg(long, value_name = "PLAT", default_value = "any")]
     pub(crate) platform: Platform,
+    /// Say that a player asked by hand: where the studio lets that, it brings a release before its turn in a rollout.
+    #[arg(long, conflicts_with = "version")]
+    pub(crate) manual_check: bool,
     /// The publisher's public key, such as ed25519:..., or a set of them, separated by commas.
     #[arg(long, value_name = "PUBKEY")]
     pub(crate) trust: TrustSet,

@@ -9,7 +9,7 @@ use crate::secrets;
 use crate::words::{bytes, count, counted, rate, time};
 use penstock_client::session::EDGES_MAX;
 use penstock_client::{
-    DamageKind, EdgeUrl, ErrorClass, Intent, Preflight, PullError, PullReport, PullRequest, RepairReport,
+    Check, DamageKind, EdgeUrl, ErrorClass, Intent, Preflight, PullError, PullReport, PullRequest, RepairReport,
     RepairRequest, RollbackReport, RollbackRequest, Target, Token, Tuning, VerifyReport, VerifyRequest,
 };
 use penstock_core::id::ChannelName;
@@ -30,6 +30,7 @@ pub(crate) fn pull(args: Pull, output: &Output) -> Done {
         product: args.product,
         platform: args.platform,
         target,
+        check: if args.manual_check { Check::ByHand } else { Check::Scheduled },
         token: token(args.source.token_file.as_deref())?,
         trust: args.trust,
         ca_file: args.source.ca,

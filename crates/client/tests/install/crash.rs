@@ -54,6 +54,7 @@ fn child_process() {
         product: penstock_core::id::ProductId::new("game").expect("name"),
         platform: penstock_core::id::Platform::any(),
         target: penstock_client::Target::Channel(ChannelName::new("stable").expect("name")),
+        check: penstock_client::Check::Scheduled,
         token: None,
         trust: trust.parse().expect("trust"),
         ca_file: None,

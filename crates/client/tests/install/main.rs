@@ -11,12 +11,13 @@ mod memory;
 mod newcomer;
 mod publisher;
 mod review;
+mod rollout;
 mod server;
 mod space;
 
 use penstock_client::{
-    Intent, PullError, PullReport, PullRequest, RepairReport, RepairRequest, RollbackReport, RollbackRequest, Silent,
-    Target, Tuning, VerifyReport, VerifyRequest, pull, repair, rollback, verify,
+    Check, Intent, PullError, PullReport, PullRequest, RepairReport, RepairRequest, RollbackReport, RollbackRequest,
+    Silent, Target, Tuning, VerifyReport, VerifyRequest, pull, repair, rollback, verify,
 };
 use penstock_core::id::{ChannelName, Platform, Version};
 use publisher::{NOW, Node, Publisher, Tree, half_noise, noise};
@@ -49,6 +50,7 @@ impl Stage {
             product: self.publisher.product.clone(),
             platform: Platform::any(),
             target: Target::Channel(ChannelName::new("stable").expect("name")),
+            check: Check::Scheduled,
             token: None,
             trust: self.publisher.trust(),
             ca_file: None,

@@ -35,6 +35,7 @@ pub(crate) enum Fault {
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     pub(crate) path: String,
+    pub(crate) query: String,
     pub(crate) authorization: Option<String>,
 }
 
@@ -167,7 +168,8 @@ fn answer(request: &Request<Incoming>, world: &Mutex<World>) -> Reply {
     let mut world = world.lock().expect("lock");
     let path = request.uri().path().to_owned();
     let authorization = request.headers().get(AUTHORIZATION).map(|v| v.to_str().expect("text").to_owned());
-    world.seen.push(Seen { path: path.clone(), authorization });
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    world.seen.push(Seen { path: path.clone(), query, authorization });
     if path.contains("/channels/") {
         return match &world.offer {
             Some(offer) => whole(StatusCode::OK, serde_json::to_vec(offer).expect("json")),

@@ -63,6 +63,29 @@ fn a_good_chain_is_believed_and_remembered() {
 }
 
 #[test]
+fn an_edge_may_choose_between_target_and_fallback_and_nothing_else() {
+    let mut world = world();
+    let pointer =
+        |version: &str| Pointer { version: Version::new(version).expect("name"), ..world.head.target.clone() };
+    let (target, fallback) = (pointer("2"), Pointer { manifest: BlobId::of(b"f"), ..pointer("1") });
+    let verified = world.verify(NOW).expect("a good chain");
+    assert_eq!(verified.chosen(&target), Ok(&target));
+    let not_offered = |fallback| TrustError::NotOffered {
+        found: Version::new("1").expect("name"),
+        target: Version::new("2").expect("name"),
+        fallback,
+    };
+    assert_eq!(verified.chosen(&fallback), Err(not_offered(None)));
+    world.head.fallback = Some(fallback.clone());
+    let verified = world.verify(NOW).expect("a good chain");
+    assert_eq!(verified.chosen(&target), Ok(&target));
+    assert_eq!(verified.chosen(&fallback), Ok(&fallback));
+    // Half of one and half of the other is neither.
+    let mixed = Pointer { manifest: target.manifest, ..fallback.clone() };
+    assert_eq!(verified.chosen(&mixed), Err(not_offered(Some(fallback.version))));
+}
+
+#[test]
 fn each_attack_has_its_own_refusal() {
     type Attack = (&'static str, fn(&mut World), fn(&TrustError) -> bool);
     let attacks: [Attack; 12] = [
