@@ -53,6 +53,7 @@ fn bearer(account: &str) -> Bearer {
         products: None,
         components: None,
         device: None,
+        id: None,
     }
 }
 
@@ -84,7 +85,7 @@ fn hits(args: &Args, figures: &mut Figures) -> Result<()> {
     let count = args.pick(10_000, 1_000_000);
     let lookups = args.pick(20_000, 1_000_000);
     let accounts = accounts()?;
-    let passports = Passports::new(accounts, Arc::new(Believer), [1; 32], ROOM_BYTES);
+    let passports = Passports::new(accounts, Arc::default(), Arc::new(Believer), [1; 32], ROOM_BYTES);
     let values: Vec<Vec<u8>> = (0..usize::try_from(count)?).map(value).collect();
     for value in &values {
         ensure!(matches!(passports.of(value, None, NOW), Presented::Known(_)), "a token was refused");
@@ -163,7 +164,7 @@ fn first_times(args: &Args, figures: &mut Figures) -> Result<()> {
     }
     let known = vec![(Issuer::control(), JwksKeys::of_control(&secret.public()))];
     let gate = TokenGate::new(Arc::new(KeyRings::new(known, Vec::new())?), Vec::new(), HashMap::new());
-    let passports = Passports::new(accounts, Arc::new(gate), [1; 32], ROOM_BYTES);
+    let passports = Passports::new(accounts, Arc::default(), Arc::new(gate), [1; 32], ROOM_BYTES);
     let before = resident_bytes()?;
     let begun = Instant::now();
     for value in &values {
@@ -193,7 +194,7 @@ fn flood(args: &Args, figures: &mut Figures) -> Result<()> {
         }
     }
     let room = 64 << 20;
-    let passports = Passports::new(accounts()?, Arc::new(Doubter), [1; 32], room);
+    let passports = Passports::new(accounts()?, Arc::default(), Arc::new(Doubter), [1; 32], room);
     let players: Vec<Vec<u8>> = (0..50_000).map(value).collect();
     players.iter().for_each(|player| drop(passports.of(player, None, NOW)));
     let before = passports.held();

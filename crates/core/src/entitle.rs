@@ -13,7 +13,7 @@ mod walk;
 pub use refusal::{Refusal, TokenFault};
 pub use walk::{Silent, Step, Walk, Walked, Witness};
 
-use crate::account::{AccountFacts, AccountKey, Asking, DeviceKey, Gap, Standing, Wanted};
+use crate::account::{AccountFacts, AccountKey, Asking, DeviceKey, Gap, Standing, TokenKey, Wanted};
 use crate::blob::BlobId;
 use crate::catalog::{AccessClass, Product, ReleaseState};
 use crate::id::{AccessGroup, ChannelName, ComponentName, Platform, ProductId};
@@ -99,6 +99,10 @@ pub struct Passport {
     pub components: Option<Box<[ComponentName]>>,
     /// The device that it names.
     pub device: Option<DeviceKey>,
+    /// What it can be revoked by, if it has an id.
+    pub token: Option<TokenKey>,
+    /// Whether it was revoked by that.
+    pub is_revoked: bool,
     /// What is known of the account; `None` when it is not known here.
     pub facts: Option<Arc<AccountFacts>>,
 }
@@ -200,7 +204,8 @@ fn decide(
         Caller::Known(passport) => passport.facts.as_ref().is_some_and(|facts| {
             let names_it = |holding: &crate::account::Holding| holding.terms.product == product.id;
             let is_for_it = passport.products.as_ref().is_none_or(|only| only.contains(&product.id));
-            let is_good = is_current(passport, scene.now) && !is_called_back(passport) && is_for_it;
+            let is_good =
+                is_current(passport, scene.now) && !passport.is_revoked && !is_called_back(passport) && is_for_it;
             is_good && facts.standing == Standing::Active && facts.holdings.iter().any(names_it)
         }),
         Caller::Nobody | Caller::Faulty(_) => false,
@@ -261,6 +266,7 @@ fn check_token<'a>(caller: Caller<'a>, now: UnixSeconds, witness: &mut impl Witn
         Caller::Known(passport) if !is_current(passport, now) => {
             (Err(Refusal::Token(TokenFault::Expired)), TokenFault::Expired.words())
         }
+        Caller::Known(passport) if passport.is_revoked => (Err(Refusal::TokenRevoked), "it was revoked"),
         Caller::Known(passport) if is_called_back(passport) => {
             (Err(Refusal::TokenRevoked), "its account called it back")
         }

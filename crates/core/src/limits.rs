@@ -113,6 +113,9 @@ pub const TRANSFERS_MAX: usize = 16;
 pub const UPLOAD_BUFFER_BYTES: usize = 1 << 20;
 /// Longest `sub` of a token that this system mints, in bytes.
 pub const SUBJECT_BYTES_MAX: usize = 256;
+/// Longest claim `jti`, the id that a token can be revoked by, in bytes. A UUID has 36; some identity providers put a
+/// signature's worth of base64 there.
+pub const TOKEN_ID_BYTES_MAX: usize = 512;
 /// Most products that one minted token names: the token must stay below [`TOKEN_BYTES_MAX`].
 pub const TOKEN_PRODUCTS_MAX: usize = 64;
 /// Longest life of a minted token in seconds: 30 days, because nothing but expiry ends it yet.

@@ -3,11 +3,12 @@
 //! It must not decide or keep anything itself: each change goes to whom it concerns.
 
 use crate::catalog::EdgeCatalog;
-use crate::passport::Accounts;
+use crate::passport::{Accounts, Revoked};
 use bytes::Bytes;
 use penstock_core::blob::{BlobId, ByteRange};
 use penstock_core::catalog::{CatalogChange, CatalogSink};
 use penstock_core::snapshot::Snapshot;
+use penstock_core::time::UnixSeconds;
 use penstock_store::Store;
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,8 +20,12 @@ pub struct EdgeCopy {
     pub catalog: Arc<EdgeCatalog>,
     /// Accounts.
     pub accounts: Arc<Accounts>,
+    /// Tokens that were revoked.
+    pub revoked: Arc<Revoked>,
     /// Where snapshots of accounts lie.
     pub store: Store,
+    /// The clock.
+    pub clock: fn() -> UnixSeconds,
 }
 
 impl EdgeCopy {
@@ -58,6 +63,7 @@ impl CatalogSink for EdgeCopy {
         match change {
             CatalogChange::Account { account, facts } => self.accounts.set(sequence, account, facts),
             CatalogChange::AccountsSnapshot { blob, .. } => self.rest_on(blob),
+            CatalogChange::TokensRevoked { tokens } => self.revoked.add(&tokens, (self.clock)()),
             other => self.catalog.apply(other),
         }
     }

@@ -97,6 +97,7 @@ fn everything(account: &str, now: UnixSeconds) -> Bearer {
         products: None,
         components: None,
         device: None,
+        id: None,
     }
 }
 

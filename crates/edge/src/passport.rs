@@ -3,19 +3,21 @@
 //! Owns the entitlement cache. What comes out is an owned `Arc`; no guard of the cache leaves [`cache`], and nothing is
 //! awaited. It must not decide: `core::entitle` does, with the passport.
 //!
-//! A cached passport is believed until its token expires, at most for [`TRUST_SECONDS_MAX`], and only while two
-//! generation numbers stand: that of the keys it was verified with, and that of its account. So a change of an account
-//! or of the keys takes effect with the next request, and nobody walks the cache for it.
+//! A cached passport is believed until its token expires, at most for [`TRUST_SECONDS_MAX`], and only while three
+//! generation numbers stand: that of the keys it was verified with, that of its account and that of its own id among the
+//! revoked. So a change of any takes effect with the next request, and nobody walks the cache for it.
 
 mod accounts;
 mod cache;
 mod gate;
+mod revoked;
 
 pub use accounts::Accounts;
 pub use gate::TokenGate;
+pub use revoked::Revoked;
 
-use self::cache::{Cache, Found, TokenHash};
-use penstock_core::account::PseudonymKey;
+use self::cache::{Cache, Found, Generations, TokenHash};
+use penstock_core::account::{AccountKey, TokenKey};
 use penstock_core::entitle::{Passport, TokenFault};
 use penstock_core::id::{ComponentName, ProductId};
 use penstock_core::time::UnixSeconds;
@@ -50,6 +52,17 @@ pub struct Bearer {
     pub components: Option<Box<[ComponentName]>>,
     /// The device that it names.
     pub device: Option<String>,
+    /// What it can be revoked by, if it has an id.
+    pub id: Option<TokenId>,
+}
+
+/// A token's id, and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenId {
+    /// Claim `iss`.
+    pub issuer: Arc<str>,
+    /// Claim `jti`.
+    pub id: String,
 }
 
 /// Why there is no bearer.
@@ -98,6 +111,7 @@ pub struct Passports {
     cache: Cache,
     refusals: Cache,
     accounts: Arc<Accounts>,
+    revoked: Arc<Revoked>,
     verifier: Arc<dyn Verifier>,
     flights: [Mutex<()>; FLIGHTS],
 }
@@ -106,11 +120,18 @@ impl Passports {
     /// Passports of at most `bytes_max` bytes of memory. `secret` are random bytes that make the cache's hashes its own, so
     /// that nobody can choose tokens that meet in it.
     #[must_use]
-    pub fn new(accounts: Arc<Accounts>, verifier: Arc<dyn Verifier>, secret: [u8; 32], bytes_max: usize) -> Self {
+    pub fn new(
+        accounts: Arc<Accounts>,
+        revoked: Arc<Revoked>,
+        verifier: Arc<dyn Verifier>,
+        secret: [u8; 32],
+        bytes_max: usize,
+    ) -> Self {
         Self {
             cache: Cache::new(secret, bytes_max),
             refusals: Cache::new(secret, REFUSAL_BYTES_MAX),
             accounts,
+            revoked,
             verifier,
             flights: std::array::from_fn(|_| Mutex::default()),
         }
@@ -131,8 +152,7 @@ impl Passports {
 
     /// The passport that a good token would get. Not kept, and no token stands behind it: for [`crate::explain`] only.
     pub(crate) fn as_if(&self, bearer: Bearer) -> Arc<Passport> {
-        let account = self.accounts.pseudonyms().account(&bearer.account);
-        Arc::new(passport(bearer, account, self.accounts.pseudonyms(), self.accounts.get(&account)))
+        Arc::new(self.passport(bearer).0)
     }
 
     /// How many passports are kept, and how many bytes they are counted as.
@@ -143,12 +163,16 @@ impl Passports {
 
     fn remembered(&self, hash: &TokenHash, now: UnixSeconds) -> Option<Presented> {
         let keys = self.verifier.generation();
-        if let Some(Found { passport: Ok(passport), generation, .. }) = self.cache.get(hash, keys, now) {
-            let current = self.accounts.generation(&passport.account);
-            if generation == current {
+        if let Some(Found { passport: Ok(passport), read_at }) = self.cache.get(hash, keys, now) {
+            let current = self.generations(&passport.account, passport.token.as_ref());
+            if read_at == current {
                 return Some(Presented::Known(passport));
             }
-            let renewed = Arc::new(Passport { facts: self.accounts.get(&passport.account), ..(*passport).clone() });
+            let renewed = Arc::new(Passport {
+                is_revoked: passport.token.is_some_and(|token| self.revoked.contains(&token)),
+                facts: self.accounts.get(&passport.account),
+                ..(*passport).clone()
+            });
             self.cache.renew(hash, Arc::clone(&renewed), current);
             return Some(Presented::Known(renewed));
         }
@@ -164,21 +188,47 @@ impl Passports {
         let token = RawToken::from_authorization(authorization).map_err(|_| NoBearer::Faulty(TokenFault::Malformed));
         match token.and_then(|token| self.verifier.verify(&token, from, now)) {
             Ok(bearer) => {
-                let account = self.accounts.pseudonyms().account(&bearer.account);
-                let generation = self.accounts.generation(&account);
-                let passport =
-                    Arc::new(passport(bearer, account, self.accounts.pseudonyms(), self.accounts.get(&account)));
+                let (passport, read_at) = self.passport(bearer);
+                let passport = Arc::new(passport);
                 let trusted = TRUST_SECONDS_MAX - jitter(&hash, TRUST_SECONDS_MAX / JITTER_PART);
                 let until = passport.expires.min(now.plus(trusted));
-                self.cache.insert(hash, Ok(Arc::clone(&passport)), generation, keys, until);
+                self.cache.insert(hash, Ok(Arc::clone(&passport)), read_at, keys, until);
                 Presented::Known(passport)
             }
             Err(NoBearer::Busy) => Presented::Busy,
             Err(NoBearer::TooMany { retry_after_seconds }) => Presented::TooMany { retry_after_seconds },
             Err(NoBearer::Faulty(fault)) => {
-                self.refusals.insert(hash, Err(fault), 0, keys, now.plus(REFUSAL_SECONDS));
+                self.refusals.insert(hash, Err(fault), Generations::default(), keys, now.plus(REFUSAL_SECONDS));
                 Presented::Faulty(fault)
             }
+        }
+    }
+
+    /// What is known of whoever bears it, and as of which generations: they are read first, so that what changes meanwhile
+    /// makes the passport stale at once.
+    fn passport(&self, bearer: Bearer) -> (Passport, Generations) {
+        let pseudonyms = self.accounts.pseudonyms();
+        let account = pseudonyms.account(&bearer.account);
+        let token = bearer.id.map(|one| pseudonyms.token(&one.issuer, &one.id));
+        let read_at = self.generations(&account, token.as_ref());
+        let passport = Passport {
+            account,
+            issued: bearer.issued,
+            expires: bearer.expires,
+            products: bearer.products,
+            components: bearer.components,
+            device: bearer.device.map(|device| pseudonyms.device(&device)),
+            token,
+            is_revoked: token.is_some_and(|token| self.revoked.contains(&token)),
+            facts: self.accounts.get(&account),
+        };
+        (passport, read_at)
+    }
+
+    fn generations(&self, account: &AccountKey, token: Option<&TokenKey>) -> Generations {
+        Generations {
+            account: self.accounts.generation(account),
+            token: token.map_or(0, |token| self.revoked.generation(token)),
         }
     }
 }
@@ -186,23 +236,6 @@ impl Passports {
 impl std::fmt::Debug for Passports {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Passports").field("held", &self.held()).finish_non_exhaustive()
-    }
-}
-
-fn passport(
-    bearer: Bearer,
-    account: penstock_core::account::AccountKey,
-    pseudonyms: &PseudonymKey,
-    facts: Option<Arc<penstock_core::account::AccountFacts>>,
-) -> Passport {
-    Passport {
-        account,
-        issued: bearer.issued,
-        expires: bearer.expires,
-        products: bearer.products,
-        components: bearer.components,
-        device: bearer.device.map(|device| pseudonyms.device(&device)),
-        facts,
     }
 }
 

@@ -16,7 +16,7 @@ use penstock_edge::listen::tcp::{BindError, Inherited};
 use penstock_edge::metrics;
 use penstock_edge::node::{Addresses, Node, NodeParts, StartError};
 use penstock_edge::outcome::{AccessLog, Ledger};
-use penstock_edge::passport::{Accounts, Passports};
+use penstock_edge::passport::{Accounts, Passports, Revoked};
 use penstock_edge::reload::OnReload;
 use penstock_edge::serve::{PlainTokens, Server, ServerParts};
 use penstock_origin::LocalOrigin;
@@ -127,13 +127,21 @@ pub(crate) fn assemble_held(
     let store = open_store(&config)?;
     let catalog = Arc::new(EdgeCatalog::default());
     let accounts = Arc::new(Accounts::new(pseudonym_key(&config.data.dir).map_err(ControlError::from)?));
-    let copy = EdgeCopy { catalog: Arc::clone(&catalog), accounts: Arc::clone(&accounts), store: store.clone() };
+    let revoked = Arc::new(Revoked::default());
+    let copy = EdgeCopy {
+        catalog: Arc::clone(&catalog),
+        accounts: Arc::clone(&accounts),
+        revoked: Arc::clone(&revoked),
+        store: store.clone(),
+        clock: crate::commands::now,
+    };
     let control = open_control(&config, &store, copy)?;
     renew(&control);
     let issuers = Issuers::open(&config, &control)?;
     let mut secret = [0; 32];
     getrandom::fill(&mut secret).map_err(NodeError::Random)?;
-    let passports = Arc::new(Passports::new(accounts, issuers.gate(), secret, config.tokens.passport_bytes_max));
+    let passports =
+        Arc::new(Passports::new(accounts, revoked, issuers.gate(), secret, config.tokens.passport_bytes_max));
     control.explain_with(Arc::new(EdgeExplainer {
         catalog: Arc::clone(&catalog),
         passports: Arc::clone(&passports),

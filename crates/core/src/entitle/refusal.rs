@@ -118,7 +118,7 @@ pub enum Refusal {
     Embargo,
     /// Content that needs a token, and none came.
     TokenRequired,
-    /// The account called its tokens back.
+    /// The token was revoked, or its account called all of its time back.
     TokenRevoked,
     /// The token is worth nothing.
     Token(TokenFault),

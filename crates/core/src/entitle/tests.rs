@@ -87,6 +87,8 @@ fn passport(facts: AccountFacts) -> Passport {
         products: None,
         components: None,
         device: None,
+        token: None,
+        is_revoked: false,
         facts: Some(Arc::new(facts)),
     }
 }
@@ -132,6 +134,7 @@ fn the_whole_table() {
             },
             Err(Refusal::TokenRevoked),
         ),
+        ("revoked by its id", |case| case.passport().is_revoked = true, Err(Refusal::TokenRevoked)),
         ("no such account", |case| case.passport().facts = None, Err(Refusal::AccountUnknown)),
         ("suspended", |case| case.facts().standing = Standing::Suspended, Err(Refusal::AccountSuspended)),
         ("on hold", |case| case.facts().standing = Standing::OnHold, Err(Refusal::AccountOnHold)),

@@ -42,21 +42,30 @@ impl Hasher for Already {
 
 struct Entry {
     passport: Result<Arc<Passport>, TokenFault>,
-    /// The account's generation when its facts were read.
-    generation: u32,
+    /// The generations when the account's facts and the revocations were read.
+    read_at: Generations,
     /// The generation of the keys that it was verified with.
     keys: u64,
     /// From when on it is not believed.
     until: UnixSeconds,
     /// Whether it was used since it last came by for eviction.
     used: AtomicBool,
-    bytes: usize,
+    bytes: u32,
 }
 
 /// What was found.
 pub(super) struct Found {
     pub(super) passport: Result<Arc<Passport>, TokenFault>,
-    pub(super) generation: u32,
+    pub(super) read_at: Generations,
+}
+
+/// Of what a passport was made, by number: it is read again when one of them moved.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Generations {
+    /// Of the account's slot.
+    pub(super) account: u32,
+    /// Of the token's slot among the revoked; 0 for a token that cannot be revoked.
+    pub(super) token: u32,
 }
 
 pub(super) struct Cache {
@@ -95,7 +104,7 @@ impl Cache {
         if !entry.used.load(Ordering::Relaxed) {
             entry.used.store(true, Ordering::Relaxed);
         }
-        Some(Found { passport: entry.passport.clone(), generation: entry.generation })
+        Some(Found { passport: entry.passport.clone(), read_at: entry.read_at })
     }
 
     /// Puts an entry in, in place of one with the same hash.
@@ -103,16 +112,16 @@ impl Cache {
         &self,
         hash: TokenHash,
         passport: Result<Arc<Passport>, TokenFault>,
-        generation: u32,
+        read_at: Generations,
         keys: u64,
         until: UnixSeconds,
     ) {
-        let bytes = ENTRY_BYTES + passport.as_ref().map_or(0, |passport| weight(passport));
-        let entry = Entry { passport, generation, keys, until, used: AtomicBool::new(false), bytes };
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let bytes = counted(passport.as_ref().map_or(0, |passport| weight(passport)));
+        let entry = Entry { passport, read_at, keys, until, used: AtomicBool::new(false), bytes };
+        self.bytes.fetch_add(bytes as usize, Ordering::Relaxed);
         if let Some(before) = self.map.insert(hash, entry) {
             // It stands in its queue already.
-            self.bytes.fetch_sub(before.bytes, Ordering::Relaxed);
+            self.bytes.fetch_sub(before.bytes as usize, Ordering::Relaxed);
         } else {
             self.queue(usize::from(hash.0[9])).push_back(hash);
         }
@@ -132,12 +141,12 @@ impl Cache {
     }
 
     /// Replaces the facts of an entry that is there.
-    pub(super) fn renew(&self, hash: &TokenHash, passport: Arc<Passport>, generation: u32) {
-        let bytes = ENTRY_BYTES + weight(&passport);
+    pub(super) fn renew(&self, hash: &TokenHash, passport: Arc<Passport>, read_at: Generations) {
+        let bytes = counted(weight(&passport));
         if let Some(mut entry) = self.map.get_mut(hash) {
-            self.bytes.fetch_add(bytes, Ordering::Relaxed);
-            self.bytes.fetch_sub(entry.bytes, Ordering::Relaxed);
-            (entry.passport, entry.generation, entry.bytes) = (Ok(passport), generation, bytes);
+            self.bytes.fetch_add(bytes as usize, Ordering::Relaxed);
+            self.bytes.fetch_sub(entry.bytes as usize, Ordering::Relaxed);
+            (entry.passport, entry.read_at, entry.bytes) = (Ok(passport), read_at, bytes);
         }
         // An account may hold more than it did.
         self.keep_bound(usize::from(hash.0[9]));
@@ -162,7 +171,7 @@ impl Cache {
                 continue;
             }
             if let Some((_, gone)) = self.map.remove(&hash) {
-                self.bytes.fetch_sub(gone.bytes, Ordering::Relaxed);
+                self.bytes.fetch_sub(gone.bytes as usize, Ordering::Relaxed);
                 return true;
             }
         }
@@ -172,6 +181,11 @@ impl Cache {
     fn queue(&self, at: usize) -> std::sync::MutexGuard<'_, VecDeque<TokenHash>> {
         self.queues[at % QUEUES].lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What an entry is counted as. The largest account is far below what a `u32` holds.
+fn counted(passport_bytes: usize) -> u32 {
+    u32::try_from(ENTRY_BYTES + passport_bytes).unwrap_or(u32::MAX)
 }
 
 /// Bytes of memory of a passport. Facts may be shared with others of the same account and are counted all the same; terms

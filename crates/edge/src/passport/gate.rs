@@ -1,6 +1,6 @@
 //! Verified claims become bearers: the one place where the cache and the cryptography meet.
 
-use super::{Bearer, NoBearer, Verifier};
+use super::{Bearer, NoBearer, TokenId, Verifier};
 use crate::config::Network;
 use crate::token::{self, Claims, Held, KeyRings, Moment, NoClaims, TokenRefusal};
 use arc_swap::ArcSwap;
@@ -77,6 +77,7 @@ impl TokenGate {
             products: claims.products.map(Into::into),
             components: claims.components.map(Into::into),
             device: claims.device,
+            id: claims.id.map(|id| TokenId { issuer: claims.iss, id }),
         }
     }
 }

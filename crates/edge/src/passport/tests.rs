@@ -3,7 +3,8 @@
 use super::*;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use penstock_core::account::{AccountFacts, AccountKey, Standing};
+use penstock_core::account::{AccountFacts, AccountKey, PseudonymKey, Standing};
+use penstock_core::catalog::RevokedToken;
 use proptest::prelude::*;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -23,8 +24,10 @@ impl Verifier for Issuer {
             return Err(NoBearer::Faulty(TokenFault::Signature));
         }
         let account = URL_SAFE_NO_PAD.decode(token.payload()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let account = account.ok_or(NoBearer::Faulty(TokenFault::Claims))?;
         Ok(Bearer {
-            account: account.ok_or(NoBearer::Faulty(TokenFault::Claims))?,
+            id: Some(TokenId { issuer: "i".into(), id: account.clone() }),
+            account,
             issued: Some(now),
             expires: now.plus(2 * TRUST_SECONDS_MAX),
             products: None,
@@ -43,10 +46,17 @@ fn token(account: &str, signature: &str) -> Vec<u8> {
     format!("Bearer e30.{}.{signature}", URL_SAFE_NO_PAD.encode(account)).into_bytes()
 }
 
+/// Revokes the token of an account, for as long as it lives.
+fn revoke(passports: &Passports, account: &str, now: UnixSeconds) {
+    let token = passports.accounts.pseudonyms().token("i", account);
+    passports.revoked.add(&[RevokedToken { token, until: now.plus(2 * TRUST_SECONDS_MAX) }], now);
+}
+
 fn passports(bytes_max: usize) -> (Arc<Accounts>, Arc<Issuer>, Passports) {
     let accounts = Arc::new(Accounts::new(PseudonymKey::from_bytes([1; 32])));
     let issuer = Arc::new(Issuer::default());
-    let passports = Passports::new(Arc::clone(&accounts), Arc::clone(&issuer) as Arc<dyn Verifier>, [2; 32], bytes_max);
+    let verifier = Arc::clone(&issuer) as Arc<dyn Verifier>;
+    let passports = Passports::new(Arc::clone(&accounts), Arc::default(), verifier, [2; 32], bytes_max);
     (accounts, issuer, passports)
 }
 
@@ -82,6 +92,23 @@ fn a_passport_is_believed_for_a_while_and_no_longer() {
     assert_eq!(verified(), 4);
     drop(passports.of(&forged, None, NOW.plus(REFUSAL_SECONDS)));
     assert_eq!(verified(), 5);
+}
+
+#[test]
+fn a_revoked_token_is_known_as_such_at_once_and_for_good() {
+    let (accounts, issuer, passports) = passports(1 << 20);
+    let is_revoked = |name: &str| match passports.of(&token(name, "good"), None, NOW) {
+        Presented::Known(passport) => passport.is_revoked,
+        other => panic!("{other:?}"),
+    };
+    assert!(!is_revoked("alice") && !is_revoked("bob"));
+    revoke(&passports, "alice", NOW);
+    assert!(is_revoked("alice") && !is_revoked("bob"), "the cached one, too");
+    accounts.set(1, accounts.pseudonyms().account("alice"), with(Standing::Active));
+    assert!(is_revoked("alice"), "a change of the account is no pardon");
+    assert_eq!(issuer.verifications.load(Ordering::SeqCst), 2, "nobody was verified anew");
+    revoke(&passports, "carol", NOW);
+    assert!(is_revoked("carol"), "before it was ever seen");
 }
 
 /// A million different garbage tokens go by; whoever was there before stays, and memory keeps its bound.
@@ -152,7 +179,8 @@ fn many_threads_on_the_same_keys_come_back() {
                     state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                     let name = format!("account-{}", (state >> 33) % 600);
                     let now = NOW.plus((state >> 45) % (2 * TRUST_SECONDS_MAX));
-                    match (state >> 60) % 8 {
+                    match (state >> 60) % 16 {
+                        8 => revoke(passports, &name, now),
                         0 => accounts.set(1, accounts.pseudonyms().account(&name), with(Standing::Active)),
                         1 => drop(passports.of(&token(&name, "bad"), None, now)),
                         2 if state >> 50 & 255 == 0 => drop(issuer.keys.fetch_add(1, Ordering::SeqCst)),
@@ -184,6 +212,7 @@ fn many_threads_on_the_same_keys_come_back() {
 enum Move {
     Ask(u8, bool),
     Set(u8, Option<Standing>),
+    Revoke(u8),
     Keys,
     Wait(u64),
 }
@@ -193,6 +222,7 @@ fn any_move() -> impl Strategy<Value = Move> {
     prop_oneof![
         6 => (0u8..6, any::<bool>()).prop_map(|(who, good)| Move::Ask(who, good)),
         3 => (0u8..6, proptest::option::of(standing)).prop_map(|(who, standing)| Move::Set(who, standing)),
+        1 => (0u8..6).prop_map(Move::Revoke),
         1 => Just(Move::Keys),
         2 => (0u64..2 * TRUST_SECONDS_MAX).prop_map(Move::Wait),
     ]
@@ -205,6 +235,7 @@ proptest! {
     fn the_cache_changes_no_answer(moves in proptest::collection::vec(any_move(), 0..60), bytes_max in 200usize..4000) {
         let (accounts, issuer, passports) = passports(bytes_max);
         let mut model: HashMap<AccountKey, Standing> = HashMap::new();
+        let mut ends: HashMap<String, UnixSeconds> = HashMap::new();
         let mut now = NOW;
         for one in moves {
             match one {
@@ -214,6 +245,12 @@ proptest! {
                     prop_assert_eq!(matches!(presented, Presented::Known(_)), good);
                     let expected = model.get(&accounts.pseudonyms().account(&name)).copied().filter(|_| good);
                     prop_assert_eq!(standing(&presented), expected);
+                    if let (Presented::Known(passport), None) = (&presented, ends.get(&name)) {
+                        prop_assert!(!passport.is_revoked);
+                    }
+                    if let (Presented::Known(passport), Some(end)) = (&presented, ends.get(&name)) {
+                        prop_assert!(passport.is_revoked || now >= *end);
+                    }
                     prop_assert!(passports.held().1 <= bytes_max);
                 }
                 Move::Set(who, standing) => {
@@ -223,6 +260,11 @@ proptest! {
                         None => drop(model.remove(&key)),
                     }
                     accounts.set(1, key, standing.and_then(with));
+                }
+                Move::Revoke(who) => {
+                    let name = format!("account-{who}");
+                    revoke(&passports, &name, now);
+                    ends.insert(name, now.plus(2 * TRUST_SECONDS_MAX));
                 }
                 Move::Keys => drop(issuer.keys.fetch_add(1, Ordering::SeqCst)),
                 Move::Wait(seconds) => now = now.plus(seconds),

@@ -7,7 +7,7 @@ use super::issuer::Issuer;
 use super::json::{Json, Object, object};
 use super::refusal::{Part, TokenRefusal};
 use penstock_core::id::{ComponentName, ProductId};
-use penstock_core::limits::{NAME_BYTES_MAX, SUBJECT_BYTES_MAX, TOKEN_PRODUCTS_MAX};
+use penstock_core::limits::{NAME_BYTES_MAX, SUBJECT_BYTES_MAX, TOKEN_ID_BYTES_MAX, TOKEN_PRODUCTS_MAX};
 use penstock_core::segment::{Attributes, Value};
 use penstock_core::time::UnixSeconds;
 use std::fmt;
@@ -28,6 +28,8 @@ pub const DATE_SECONDS_MAX: u64 = 253_402_300_799;
 pub struct Claims {
     /// The issuer's name in the configuration (not its `iss`).
     pub issuer: Arc<str>,
+    /// `iss`, as it stands in the token.
+    pub iss: Arc<str>,
     /// `sub`: whom the issuer means. Unique for that issuer only.
     pub subject: String,
     /// `exp`, rounded up to a whole second: the token holds before it.
@@ -42,6 +44,8 @@ pub struct Claims {
     pub products: Option<Vec<ProductId>>,
     /// The token is for these components only; as [`Self::products`].
     pub components: Option<Vec<ComponentName>>,
+    /// `jti`: what it can be revoked by.
+    pub id: Option<String>,
     /// The device it was issued to.
     pub device: Option<String>,
     /// What segments may ask about.
@@ -97,6 +101,7 @@ impl Payload {
         }
         Ok(Claims {
             issuer: issuer.shared_name(),
+            iss: issuer.shared_iss(),
             subject: self.text("sub", SUBJECT_BYTES_MAX)?.ok_or(TokenRefusal::Claims("sub"))?,
             expires,
             refused_from,
@@ -104,6 +109,7 @@ impl Payload {
             issued_at,
             products: self.names("products")?,
             components: self.names("components")?,
+            id: self.text("jti", TOKEN_ID_BYTES_MAX)?,
             device: self.text("device", DEVICE_BYTES_MAX)?,
             attributes: self.attributes()?,
             key_id,

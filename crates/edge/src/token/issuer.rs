@@ -24,7 +24,7 @@ pub struct Issuer(Arc<Rules>);
 #[derive(Debug, PartialEq, Eq)]
 struct Rules {
     name: Arc<str>,
-    iss: String,
+    iss: Arc<str>,
     audiences: Vec<String>,
     leeway_seconds: u64,
 }
@@ -67,7 +67,7 @@ impl Issuer {
             return Err(IssuerError::Leeway);
         }
         let audiences = audiences.iter().map(|&text| text.to_owned()).collect();
-        Ok(Self(Arc::new(Rules { name: name.into(), iss: iss.to_owned(), audiences, leeway_seconds })))
+        Ok(Self(Arc::new(Rules { name: name.into(), iss: iss.into(), audiences, leeway_seconds })))
     }
 
     /// Control, which mints tokens with `iss` and `aud` `penstock`.
@@ -75,7 +75,7 @@ impl Issuer {
     pub fn control() -> Self {
         Self(Arc::new(Rules {
             name: CONTROL.into(),
-            iss: CONTROL.to_owned(),
+            iss: CONTROL.into(),
             audiences: vec![CONTROL.to_owned()],
             leeway_seconds: LEEWAY_SECONDS_DEFAULT,
         }))
@@ -101,6 +101,10 @@ impl Issuer {
 
     pub(super) fn is_audience(&self, audience: &str) -> bool {
         self.0.audiences.iter().any(|ours| ours == audience)
+    }
+
+    pub(super) fn shared_iss(&self) -> Arc<str> {
+        Arc::clone(&self.0.iss)
     }
 
     pub(super) fn shared_name(&self) -> Arc<str> {

@@ -67,7 +67,7 @@ impl Verifier for NoIssuer {
 
 fn nobody() -> Arc<Passports> {
     let accounts = Arc::new(Accounts::new(PseudonymKey::from_bytes([0; 32])));
-    Arc::new(Passports::new(accounts, Arc::new(NoIssuer), [0; 32], 1 << 20))
+    Arc::new(Passports::new(accounts, Arc::default(), Arc::new(NoIssuer), [0; 32], 1 << 20))
 }
 
 impl Whole {

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use penstock_core::entitle::TokenFault;
 use penstock_core::time::UnixSeconds;
 use penstock_core::token::RawToken;
-use penstock_edge::passport::{Bearer, NoBearer, Verifier};
+use penstock_edge::passport::{Bearer, NoBearer, TokenId, Verifier};
 use serde_json::{Value, json};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -56,6 +56,7 @@ impl Verifier for Issuer {
             products: names("products").map(|names| names.filter_map(|name| name.parse().ok()).collect()),
             components: names("components").map(|names| names.filter_map(|name| name.parse().ok()).collect()),
             device: claims["device"].as_str().map(str::to_owned),
+            id: claims["jti"].as_str().map(|id| TokenId { issuer: "test".into(), id: id.to_owned() }),
         })
     }
 

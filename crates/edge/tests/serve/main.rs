@@ -7,5 +7,6 @@ mod entitled;
 mod issuer;
 mod outcomes;
 mod products;
+mod revoked;
 mod rig;
 mod verified;

@@ -12,7 +12,7 @@ use penstock_edge::catalog::EdgeCatalog;
 use penstock_edge::deadline::{Counted, Progress};
 use penstock_edge::listen::{ConnInfo, CutMark, Door, Handler, Protocol, Wire};
 use penstock_edge::outcome::{Outcome, OutcomeSink};
-use penstock_edge::passport::{Accounts, Passports, Verifier};
+use penstock_edge::passport::{Accounts, Passports, Revoked, Verifier};
 use penstock_edge::sending::Sending;
 use penstock_edge::serve::{PlainTokens, Server, ServerParts};
 use penstock_store::{Reading, Store, StoreOptions};
@@ -39,6 +39,7 @@ pub(crate) struct Rig {
     pub(crate) store: Store,
     pub(crate) catalog: Arc<EdgeCatalog>,
     pub(crate) accounts: Arc<Accounts>,
+    pub(crate) revoked: Arc<Revoked>,
     pub(crate) issuer: Arc<Issuer>,
     pub(crate) outcomes: Arc<Collected>,
     pub(crate) server: Arc<Server>,
@@ -94,12 +95,19 @@ impl Rig {
         let catalog = Arc::new(EdgeCatalog::default());
         let outcomes = Arc::new(Collected::default());
         let accounts = Arc::new(Accounts::new(PseudonymKey::from_bytes([3; 32])));
+        let revoked = Arc::new(Revoked::default());
         let issuer = Arc::new(Issuer::default());
         let verifier = Arc::clone(&issuer) as Arc<dyn Verifier>;
         let server = Arc::new(Server::new(ServerParts {
             store: store.clone(),
             catalog: Arc::clone(&catalog),
-            passports: Arc::new(Passports::new(Arc::clone(&accounts), verifier, [5; 32], 1 << 20)),
+            passports: Arc::new(Passports::new(
+                Arc::clone(&accounts),
+                Arc::clone(&revoked),
+                verifier,
+                [5; 32],
+                1 << 20,
+            )),
             clock: || NOW,
             io_threads: 4,
             plain_tokens,
@@ -122,7 +130,7 @@ impl Rig {
         };
         let door = if over == Over::Tls { Door::Https } else { Door::Http };
         runtime.spawn(accept(listener, Arc::clone(&server), door, acceptor));
-        Self { dir, store, catalog, accounts, issuer, outcomes, server, address, runtime, tls }
+        Self { dir, store, catalog, accounts, revoked, issuer, outcomes, server, address, runtime, tls }
     }
 
     /// Stores content; nobody may read it yet.
