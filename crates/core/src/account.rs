@@ -347,7 +347,7 @@ pub struct Asking<'a> {
     /// The moment.
     pub now: UnixSeconds,
     /// Where the caller is, as far as known.
-    pub place: Option<&'a crate::place::Place>,
+    pub place: crate::place::Whereabouts<'a>,
     /// The device that its token names.
     pub device: Option<DeviceKey>,
 }
@@ -398,7 +398,7 @@ impl AccountFacts {
             return Err(Gap::Channel);
         }
         if !terms.regions.is_empty() {
-            let place = asking.place.ok_or(Gap::RegionUnknown)?;
+            let place = asking.place.place().ok_or(Gap::RegionUnknown)?;
             if !terms.regions.iter().any(|region| place.is_in(region)) {
                 return Err(Gap::Region);
             }

@@ -1,7 +1,7 @@
 //! Where a caller is, and what may not be sent there.
 //!
 //! Owns country and subdivision codes and the embargo policy. It must not know addresses: a place comes from whoever
-//! looked one up. Country databases cannot tell regions such as Crimea from the country around them, so policy speaks
+//! looks one up, and is asked for only where a decision turns on it ([`Whereabouts`]). Country databases cannot tell regions such as Crimea from the country around them, so policy speaks
 //! of subdivisions too.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -26,6 +26,33 @@ pub struct Region {
 pub struct RegionError(String);
 
 impl Region {
+    /// A country, or a part of it where a code of one is given. `None` unless the codes are codes.
+    #[must_use]
+    pub fn of_codes(country: &str, subdivision: Option<&str>) -> Option<Self> {
+        let &[a @ b'A'..=b'Z', b @ b'A'..=b'Z'] = country.as_bytes() else { return None };
+        let mut region = Self { country: [a, b], subdivision: [0; 3] };
+        if let Some(part) = subdivision {
+            let is_code = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit();
+            if part.is_empty() || part.len() > 3 || !part.as_bytes().iter().all(is_code) {
+                return None;
+            }
+            region.subdivision[..part.len()].copy_from_slice(part.as_bytes());
+        }
+        Some(region)
+    }
+    /// Its five bytes, the country's two first: what fits into a number beside a counter.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; 5] {
+        let ([a, b], [c, d, e]) = (self.country, self.subdivision);
+        [a, b, c, d, e]
+    }
+    /// From [`Self::to_bytes`]; `None` for bytes that are no region's.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 5]) -> Option<Self> {
+        let (country, part) = std::str::from_utf8(&bytes).ok()?.split_at_checked(2)?;
+        let part = part.trim_end_matches('\0');
+        Self::of_codes(country, (!part.is_empty()).then_some(part))
+    }
     /// The country by itself.
     #[must_use]
     pub const fn country(self) -> Self {
@@ -41,18 +68,8 @@ impl Region {
 impl FromStr for Region {
     type Err = RegionError;
     fn from_str(text: &str) -> Result<Self, RegionError> {
-        let wrong = || RegionError(text.chars().take(16).collect());
         let (country, part) = text.split_once('-').map_or((text, None), |(country, part)| (country, Some(part)));
-        let &[a @ b'A'..=b'Z', b @ b'A'..=b'Z'] = country.as_bytes() else { return Err(wrong()) };
-        let mut region = Self { country: [a, b], subdivision: [0; 3] };
-        if let Some(part) = part {
-            let is_code = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit();
-            if part.is_empty() || part.len() > 3 || !part.as_bytes().iter().all(is_code) {
-                return Err(wrong());
-            }
-            region.subdivision[..part.len()].copy_from_slice(part.as_bytes());
-        }
-        Ok(region)
+        Self::of_codes(country, part).ok_or_else(|| RegionError(text.chars().take(16).collect()))
     }
 }
 
@@ -93,6 +110,35 @@ impl Place {
     #[must_use]
     pub fn is_in(&self, region: &Region) -> bool {
         self.0 == *region || (!region.is_subdivision() && self.0.country() == *region)
+    }
+}
+
+/// Where a caller is, as far as somebody asks: most decisions do not, and looking an address up costs time.
+#[derive(Clone, Copy)]
+pub enum Whereabouts<'a> {
+    /// Known beforehand; `None` where nobody knows.
+    Known(Option<Place>),
+    /// Found by this, which answers the same within one decision.
+    Found(&'a dyn Fn() -> Option<Place>),
+}
+
+impl Whereabouts<'_> {
+    /// The place; `None` where nobody knows.
+    #[must_use]
+    pub fn place(&self) -> Option<Place> {
+        match self {
+            Self::Known(place) => *place,
+            Self::Found(find) => find(),
+        }
+    }
+}
+
+impl fmt::Debug for Whereabouts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Known(place) => f.debug_tuple("Known").field(place).finish(),
+            Self::Found(_) => f.write_str("Found(..)"),
+        }
     }
 }
 
@@ -142,7 +188,8 @@ impl Embargo {
     #[must_use]
     pub fn allows_everywhere(&self, class: &str) -> bool {
         let Some(rules) = self.classes.get(class).or_else(|| self.classes.get("")) else { return true };
-        let mut rulings = rules.regions.values().chain([&rules.elsewhere, &rules.unknown]);
+        // What forbids something mostly does so here, before a long list of regions is walked.
+        let mut rulings = [&rules.elsewhere, &rules.unknown].into_iter().chain(rules.regions.values());
         rulings.all(|ruling| *ruling == Ruling::Allow)
     }
     /// What the policy says of a class at a place.
@@ -171,6 +218,18 @@ mod tests {
         for wrong in ["", "D", "DEU", "de", "DE-", "DE-ABCD", "DE-a", "DE-1-2", "D\u{c4}", "12", " DE"] {
             assert!(wrong.parse::<Region>().is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn regions_are_five_bytes() {
+        for text in ["DE", "US-CA", "UA-43", "GB-ENG", "FR-2"] {
+            assert_eq!(Region::from_bytes(region(text).to_bytes()), Some(region(text)));
+        }
+        for wrong in [[0; 5], [255; 5], *b"de\0\0\0", *b"DE\0A\0", *b"D\0\0\0\0"] {
+            assert_eq!(Region::from_bytes(wrong), None, "{wrong:?}");
+        }
+        assert_eq!(Region::of_codes("UA", Some("43")), Some(region("UA-43")));
+        assert_eq!((Region::of_codes("UA", Some("")), Region::of_codes("", None)), (None, None));
     }
 
     #[test]

@@ -313,6 +313,7 @@ mod tests {
             worker: 0,
             sending: crate::sending::Sending::default(),
             cut: crate::listen::CutMark::default(),
+            place: crate::geo::PlaceMemo::default(),
         }
     }
 

@@ -1,9 +1,10 @@
-//! The edge's copy of what control knows: catalogue and accounts, told of through one sink.
+//! The edge's copy of what control knows: catalogue, accounts and policy, told of through one sink.
 //!
 //! It must not decide or keep anything itself: each change goes to whom it concerns.
 
 use crate::catalog::EdgeCatalog;
 use crate::passport::{Accounts, Revoked};
+use crate::policy::Policies;
 use bytes::Bytes;
 use penstock_core::blob::{BlobId, ByteRange};
 use penstock_core::catalog::{CatalogChange, CatalogSink};
@@ -22,6 +23,8 @@ pub struct EdgeCopy {
     pub accounts: Arc<Accounts>,
     /// Tokens that were revoked.
     pub revoked: Arc<Revoked>,
+    /// What may not be sent where.
+    pub policies: Arc<Policies>,
     /// Where snapshots of accounts lie.
     pub store: Store,
     /// The clock.
@@ -64,6 +67,7 @@ impl CatalogSink for EdgeCopy {
             CatalogChange::Account { account, facts } => self.accounts.set(sequence, account, facts),
             CatalogChange::AccountsSnapshot { blob, .. } => self.rest_on(blob),
             CatalogChange::TokensRevoked { tokens } => self.revoked.add(&tokens, (self.clock)()),
+            CatalogChange::Embargo(embargo) => self.policies.set_embargo(embargo),
             other => self.catalog.apply(other),
         }
     }

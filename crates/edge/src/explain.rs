@@ -4,12 +4,13 @@
 
 use crate::catalog::EdgeCatalog;
 use crate::passport::{Bearer, Passports, Presented};
+use crate::policy::Policies;
 use penstock_core::account::Wanted;
 use penstock_core::catalog::ReleaseState;
 use penstock_core::desk::{ExplainAnswer, ExplainQuestion, ExplainStep, Explainer};
 use penstock_core::entitle::{Caller, Refusal, Scene, Step, Verdict, Walk, Walked, decide_blob, decide_product};
 use penstock_core::id::Platform;
-use penstock_core::place::{Embargo, Place};
+use penstock_core::place::{Place, Whereabouts};
 use penstock_core::reply::Problem;
 use penstock_core::time::UnixSeconds;
 use std::collections::BTreeSet;
@@ -22,6 +23,8 @@ pub struct EdgeExplainer {
     pub catalog: Arc<EdgeCatalog>,
     /// Who asks.
     pub passports: Arc<Passports>,
+    /// What may not be sent where.
+    pub policies: Arc<Policies>,
     /// The clock.
     pub clock: fn() -> UnixSeconds,
 }
@@ -41,8 +44,8 @@ impl Explainer for EdgeExplainer {
             // Whoever asks is on this machine, so only the first can be.
             Some(Presented::Busy | Presented::TooMany { .. }) => Caller::Nobody,
         };
-        let (embargo, place) = (Embargo::default(), question.region.map(Place));
-        let scene = Scene { now, place: place.as_ref(), embargo: &embargo };
+        let embargo = self.policies.embargo();
+        let scene = Scene { now, place: Whereabouts::Known(question.region.map(Place)), embargo: &embargo };
         let mut walk = Walk::default();
         let (subject, refusal) = match (question.blob, &question.product) {
             (Some(blob), _) => {

@@ -46,6 +46,10 @@ pub const STORE_BLOBS: &str = "penstock_edge_store_blobs";
 pub const STORE_BLOB_BYTES: &str = "penstock_edge_store_blob_bytes";
 /// Blobs that the catalogue knows.
 pub const CATALOG_BLOBS: &str = "penstock_edge_catalog_blobs";
+/// When the database of places was built, in seconds since 1970; 0 while there is none. Its age is `time()` less this.
+pub const GEO_BUILT: &str = "penstock_edge_geo_built_seconds";
+/// Databases of places that were offered by a reload and could not be used.
+pub const GEO_REFUSED: &str = "penstock_edge_geo_refused_total";
 /// 1 while the node should get traffic.
 pub const READY: &str = "penstock_edge_ready";
 
@@ -104,6 +108,8 @@ fn describe() {
     describe_gauge!(STORE_BLOBS, "Blobs in the store");
     describe_gauge!(STORE_BLOB_BYTES, Unit::Bytes, "Bytes of the blobs in the store");
     describe_gauge!(CATALOG_BLOBS, "Blobs that the catalogue knows");
+    describe_gauge!(GEO_BUILT, Unit::Seconds, "When the database of places was built, since 1970; 0 without one");
+    describe_counter!(GEO_REFUSED, "Databases of places that a reload found and could not use");
     describe_gauge!(READY, "1 while the node should get traffic");
 }
 

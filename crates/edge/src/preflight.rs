@@ -1,9 +1,11 @@
-//! What would keep a good configuration from starting on this machine: the certificate and its key, the data directory.
+//! What would keep a good configuration from starting on this machine: the certificate and its key, the database of places,
+//! the data directory.
 //!
 //! It looks and changes nothing, so that it can be asked beside a running node. What the text alone tells is
 //! `config`'s.
 
 use crate::config::{Checked, ConfigProblem, ProblemKind};
+use crate::geo::{self, GeoError};
 use crate::listen::tls::{TlsError, check_files};
 use std::io;
 use std::path::Path;
@@ -20,6 +22,11 @@ pub fn check(config: &Checked) -> Vec<ConfigProblem> {
         if let Some((kind, message)) = tls_problem(&error) {
             say(error.key(), kind, message);
         }
+    }
+    if let Some(Err(error)) = config.geo.database.as_deref().map(geo::check_file)
+        && let Some((kind, message)) = geo_problem(&error)
+    {
+        say("geo.database", kind, message);
     }
     match directory(&config.data.dir) {
         Ok(()) => {}
@@ -46,6 +53,17 @@ fn tls_problem(error: &TlsError) -> Option<(ProblemKind, String)> {
         _ => text.to_owned(),
     };
     Some((ProblemKind::Value, message))
+}
+
+/// As [`tls_problem`]. A file that is not there is a note of the configuration's.
+fn geo_problem(error: &GeoError) -> Option<(ProblemKind, String)> {
+    match error.unreadable().map(io::Error::kind) {
+        Some(io::ErrorKind::NotFound) => return None,
+        Some(io::ErrorKind::PermissionDenied) => return Some((ProblemKind::Surroundings, NOT_OURS.to_owned())),
+        _ => {}
+    }
+    let cause = std::error::Error::source(error).map_or_else(String::new, |cause| format!(": {cause}"));
+    Some((ProblemKind::Value, format!("{error}{cause}")))
 }
 
 /// Why a directory cannot be had.

@@ -1,7 +1,7 @@
 //! Taking a new configuration into a running node: check everything first, then swap, never dropping a connection.
 //!
-//! Certificates, JWKS files, `[limits]`, `log.level`, `log.access` and `listen.admin_hosts` are swapped; what else changed is reported
-//! as waiting for the next start. Also here: noticing that the files changed. It must not touch sockets.
+//! Certificates, JWKS files, the database of places, `[limits]`, `log.level`, `log.access` and `listen.admin_hosts` are swapped;
+//! what else changed is reported as waiting for the next start. Also here: noticing that the files changed. It must not touch sockets.
 
 use crate::config::{
     Checked, ConfigProblem, ControlConfig, DataConfig, Database, KeysFrom, Limits, ListenConfig, TokensConfig,
@@ -96,7 +96,8 @@ impl Reloader {
             KeysFrom::File(file) => Some(file.clone()),
             KeysFrom::Url { .. } => None,
         });
-        running.path().map(Path::to_path_buf).into_iter().chain(tls).chain(keys).collect()
+        let places = running.geo.database.clone();
+        running.path().map(Path::to_path_buf).into_iter().chain(tls).chain(keys).chain(places).collect()
     }
 }
 
@@ -146,14 +147,19 @@ fn is_same(database: &Database, dir: &Path, next: &Database, next_dir: &Path) ->
     }
 }
 
-/// What a set of files held when it was last looked at.
+/// What a set of files held when it was last looked at, by hash: one may be a database of hundreds of megabytes.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Contents(Vec<Option<Vec<u8>>>);
+pub(crate) struct Contents(Vec<Option<blake3::Hash>>);
 
 impl Contents {
     /// Reads the files; one that cannot be read counts as absent.
     pub(crate) fn of(files: &[PathBuf]) -> Self {
-        Self(files.iter().map(|file| std::fs::read(file).ok()).collect())
+        let hash = |file: &PathBuf| {
+            let mut hasher = blake3::Hasher::new();
+            hasher.update_reader(std::fs::File::open(file).ok()?).ok()?;
+            Some(hasher.finalize())
+        };
+        Self(files.iter().map(hash).collect())
     }
 }
 

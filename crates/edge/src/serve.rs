@@ -8,9 +8,12 @@ mod product;
 
 use crate::body::Body;
 use crate::catalog::EdgeCatalog;
+use crate::config::Checked;
+use crate::geo::Geo;
 use crate::listen::{ConnInfo, Handler, Wire};
 use crate::outcome::{OutcomeSink, Pen, Route, note_bad_head};
 use crate::passport::{Passports, Presented};
+use crate::policy::Policies;
 use crate::reply::{Refused, finish};
 use crate::shelf::Shelf;
 use http::header::{AUTHORIZATION, HOST};
@@ -19,11 +22,12 @@ use http::uri::Authority;
 use http::{HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
 use penstock_core::entitle::{Caller, Refusal, Scene, TokenFault, Verdict};
-use penstock_core::place::Embargo;
+use penstock_core::place::Whereabouts;
 use penstock_core::reply::Problem;
 use penstock_core::request::{Method, Target};
 use penstock_core::time::UnixSeconds;
 use penstock_store::Store;
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 /// Whether tokens are taken over plain HTTP, where anyone on the path reads them.
@@ -47,6 +51,10 @@ pub struct ServerParts {
     pub plain_tokens: PlainTokens,
     /// Who asks.
     pub passports: Arc<Passports>,
+    /// What may not be sent where.
+    pub policies: Arc<Policies>,
+    /// Where peers are.
+    pub geo: Arc<Geo>,
     /// The clock.
     pub clock: fn() -> UnixSeconds,
     /// Where outcomes go, usually a [`crate::outcome::Ledger`].
@@ -58,6 +66,8 @@ pub struct Server {
     shelf: Shelf,
     catalog: Arc<EdgeCatalog>,
     passports: Arc<Passports>,
+    policies: Arc<Policies>,
+    geo: Arc<Geo>,
     clock: fn() -> UnixSeconds,
     plain_tokens: PlainTokens,
     outcomes: Arc<dyn OutcomeSink>,
@@ -71,6 +81,8 @@ impl Server {
             shelf: Shelf::new(parts.store, parts.io_threads),
             catalog: parts.catalog,
             passports: parts.passports,
+            policies: parts.policies,
+            geo: parts.geo,
             clock: parts.clock,
             plain_tokens: parts.plain_tokens,
             outcomes: parts.outcomes,
@@ -121,8 +133,11 @@ impl Server {
         decide: impl Fn(Caller<'_>, &Scene<'_>) -> Verdict<G>,
     ) -> Result<G, Refused> {
         let now = (self.clock)();
-        let embargo = Embargo::default();
-        let scene = Scene { now, place: None, embargo: &embargo };
+        let embargo = self.policies.embargo();
+        // Looked up at most once, and only when something turns on it.
+        let place = OnceCell::new();
+        let find = || *place.get_or_init(|| self.geo.place_of(conn.peer.map(|peer| peer.ip()), &conn.place));
+        let scene = Scene { now, place: Whereabouts::Found(&find), embargo: &embargo };
         let refusal = match decide(Caller::Nobody, &scene) {
             Verdict::Allow(grant) => return Ok(grant),
             Verdict::Refuse(refusal) => refusal,
@@ -202,5 +217,9 @@ impl Handler for Server {
 
     fn set_live_blobs_max(&self, max: usize) {
         self.shelf.set_live_max(max);
+    }
+
+    fn reloaded(&self, config: &Checked) {
+        self.geo.reload(config.geo.database.as_deref());
     }
 }

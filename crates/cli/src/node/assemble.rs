@@ -12,11 +12,13 @@ use penstock_edge::config::{Access, Checked, Database};
 use penstock_edge::copy::EdgeCopy;
 use penstock_edge::drain::Readiness;
 use penstock_edge::explain::EdgeExplainer;
+use penstock_edge::geo::{Geo, GeoError};
 use penstock_edge::listen::tcp::{BindError, Inherited};
 use penstock_edge::metrics;
 use penstock_edge::node::{Addresses, Node, NodeParts, StartError};
 use penstock_edge::outcome::{AccessLog, Ledger};
 use penstock_edge::passport::{Accounts, Passports, Revoked};
+use penstock_edge::policy::Policies;
 use penstock_edge::reload::OnReload;
 use penstock_edge::serve::{PlainTokens, Server, ServerParts};
 use penstock_origin::LocalOrigin;
@@ -61,6 +63,9 @@ pub(crate) enum NodeError {
     /// The issuers of tokens.
     #[error("cannot use the issuers of tokens")]
     Issuers(#[from] IssuersError),
+    /// The database of places.
+    #[error("cannot use geo.database")]
+    Geo(#[from] GeoError),
     /// The system gives no random bytes.
     #[error("the system gave no random bytes")]
     Random(#[source] getrandom::Error),
@@ -124,14 +129,17 @@ pub(crate) fn assemble_held(
         settings::keep(&config)?;
     }
     metrics::install();
+    let geo = Arc::new(Geo::open(config.geo.database.as_deref())?);
     let store = open_store(&config)?;
     let catalog = Arc::new(EdgeCatalog::default());
     let accounts = Arc::new(Accounts::new(pseudonym_key(&config.data.dir).map_err(ControlError::from)?));
     let revoked = Arc::new(Revoked::default());
+    let policies = Arc::new(Policies::default());
     let copy = EdgeCopy {
         catalog: Arc::clone(&catalog),
         accounts: Arc::clone(&accounts),
         revoked: Arc::clone(&revoked),
+        policies: Arc::clone(&policies),
         store: store.clone(),
         clock: crate::commands::now,
     };
@@ -145,6 +153,7 @@ pub(crate) fn assemble_held(
     control.explain_with(Arc::new(EdgeExplainer {
         catalog: Arc::clone(&catalog),
         passports: Arc::clone(&passports),
+        policies: Arc::clone(&policies),
         clock: crate::commands::now,
     }));
 
@@ -154,6 +163,8 @@ pub(crate) fn assemble_held(
         store: store.clone(),
         catalog: Arc::clone(&catalog),
         passports,
+        policies,
+        geo,
         clock: crate::commands::now,
         io_threads: config.data.io_threads,
         plain_tokens: if config.listen.tokens_over_http { PlainTokens::Accept } else { PlainTokens::Refuse },

@@ -4,7 +4,7 @@ use super::*;
 use penstock_core::catalog::BlobMember;
 use penstock_core::entitle::{Caller, Scene, Silent, Verdict, decide_blob};
 use penstock_core::id::{AccessGroup, ComponentName};
-use penstock_core::place::Embargo;
+use penstock_core::place::{Embargo, Whereabouts};
 use penstock_core::time::UnixSeconds;
 
 fn product(id: &str, access: AccessClass) -> CatalogChange {
@@ -49,7 +49,7 @@ fn offer(product: &str, channel: &str, platform: &str, version: &str) -> Catalog
 }
 
 fn is_readable(catalog: &EdgeCatalog, blob: &BlobId) -> bool {
-    let scene = Scene { now: UnixSeconds(1), place: None, embargo: &Embargo::default() };
+    let scene = Scene { now: UnixSeconds(1), place: Whereabouts::Known(None), embargo: &Embargo::default() };
     let verdict =
         catalog.with_blob(blob, |open, uses| decide_blob(*blob, open, uses, Caller::Nobody, &scene, &mut Silent));
     matches!(verdict, Verdict::Allow(_))

@@ -3,8 +3,8 @@
 //! Pure but for one question, whether the TLS files are there, which only makes a note.
 
 use super::checked::{
-    Access, Checked, ControlConfig, DataConfig, Database, DatabaseUrl, Limits, ListenConfig, LogConfig, LogFormat,
-    Role, Source, TlsFiles, TokensConfig,
+    Access, Checked, ControlConfig, DataConfig, Database, DatabaseUrl, GeoConfig, Limits, ListenConfig, LogConfig,
+    LogFormat, Role, Source, TlsFiles, TokensConfig,
 };
 use super::level;
 use super::raw::Config;
@@ -140,6 +140,7 @@ impl Checker<'_> {
         let control = self.control(config, role, &data.dir);
         let origin_url = self.origin(config);
         let limits = self.limits(config);
+        let geo = self.geo(config);
         let log = self.log(config);
         self.later(config);
         Checked {
@@ -151,6 +152,7 @@ impl Checker<'_> {
             control,
             origin_url,
             limits,
+            geo,
             log,
             notes: Vec::new(),
             places: BTreeMap::new(),
@@ -318,6 +320,15 @@ impl Checker<'_> {
         }
     }
 
+    fn geo(&mut self, config: &Config) -> GeoConfig {
+        if config.geo.database.is_empty() {
+            return GeoConfig::default();
+        }
+        let database = self.path(&config.geo.database);
+        self.present("geo.database", &database);
+        GeoConfig { database: Some(database) }
+    }
+
     fn log(&mut self, config: &Config) -> LogConfig {
         let level = level::read(&config.log.level);
         for mistake in &level.mistakes {
@@ -349,7 +360,6 @@ impl Checker<'_> {
             ("quic.enabled", config.quic.enabled != default.quic.enabled),
             ("quic.gso", config.quic.gso != default.quic.gso),
             ("rates.connection_bytes_per_second_max", config.rates != default.rates),
-            ("geo.database", config.geo != default.geo),
         ] {
             if is_set {
                 self.note(key, ProblemKind::Later, LATER);

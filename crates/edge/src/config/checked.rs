@@ -120,6 +120,13 @@ pub struct TokensConfig {
     pub passport_bytes_max: usize,
 }
 
+/// `[geo]`, checked: the file, not yet read. Taken again on reload.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GeoConfig {
+    /// The database of places.
+    pub database: Option<PathBuf>,
+}
+
 /// `[control]`, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ControlConfig {
@@ -194,6 +201,8 @@ pub struct Checked {
     pub origin_url: Option<String>,
     /// `[limits]`.
     pub limits: Limits,
+    /// `[geo]`.
+    pub geo: GeoConfig,
     /// `[log]`.
     pub log: LogConfig,
     pub(super) notes: Vec<ConfigProblem>,

@@ -16,8 +16,8 @@ mod tokens;
 pub use check::{ConfigProblem, Place, ProblemKind};
 pub(crate) use check::{NO_CERTIFICATE, NO_DOOR};
 pub use checked::{
-    Access, Checked, ControlConfig, DataConfig, Database, DatabaseUrl, Limits, ListenConfig, LogConfig, LogFormat,
-    NotYet, Role, TlsFiles, TokensConfig,
+    Access, Checked, ControlConfig, DataConfig, Database, DatabaseUrl, GeoConfig, Limits, ListenConfig, LogConfig,
+    LogFormat, NotYet, Role, TlsFiles, TokensConfig,
 };
 pub use env::Environment;
 pub use network::Network;

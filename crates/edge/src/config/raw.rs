@@ -202,7 +202,10 @@ section! {
 section! {
     /// `[geo]`: where players are.
     Geo in "geo" {
-        /// MaxMind-format database file. Accepted; used from a later version.
+        /// MaxMind-format database file that tells countries (City, Country or Enterprise), for embargo, regions and
+        /// rollouts. Read into memory at the start, and again when it is replaced; a file that cannot be used is refused
+        /// and the one before stays. Empty: nobody's place is known. Larger costs its size in memory, twice while it is
+        /// replaced.
         database: String = "",
     }
 }

@@ -10,6 +10,7 @@ use crate::admit::{Admission, ConnectionPermit, Lane};
 use crate::config::{Limits, Network};
 use crate::deadline::{Counted, Pace, Progress};
 use crate::drain::{Drain, Inside, Stage};
+use crate::geo::PlaceMemo;
 use crate::metrics::{CONNECTIONS_ACCEPTED, CONNECTIONS_CUT, CONNECTIONS_OPEN, CONNECTIONS_REJECTED};
 use crate::sending::Sending;
 use crate::sockopt::unacknowledged_bytes;
@@ -245,7 +246,18 @@ async fn admitted<H: Handler>(
     let counted = Counted::new(stream, Arc::clone(&progress), sending.clone());
     let left = counted.left();
     let cut = CutMark::default();
-    let conn = |protocol| ConnInfo { peer: Some(client), local, door, wire, protocol, worker, sending, cut };
+    let place_memo = PlaceMemo::default();
+    let conn = |protocol| ConnInfo {
+        peer: Some(client),
+        local,
+        door,
+        wire,
+        protocol,
+        worker,
+        sending,
+        cut,
+        place: place_memo,
+    };
     let ride = |conn| Ride {
         handler: Arc::clone(&gate.handler),
         conn: Arc::new(conn),
@@ -356,6 +368,7 @@ async fn local_connection<H: Handler>(gate: Arc<Gate<H>>, stream: UnixStream, in
             worker: 0,
             sending: Sending::default(),
             cut: CutMark::default(),
+            place: PlaceMemo::default(),
         };
         let sending = conn.sending.clone();
         let ride = Ride {

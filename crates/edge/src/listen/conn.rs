@@ -3,6 +3,7 @@
 //! It must not touch a socket: listeners make a `ConnInfo`, handlers read it.
 
 use crate::config::Checked;
+use crate::geo::PlaceMemo;
 use crate::sending::Sending;
 use bytes::Buf;
 use http::{Request, Response};
@@ -90,6 +91,8 @@ pub struct ConnInfo {
     pub sending: Sending,
     /// Whether we cut it; the outcomes of its requests ask.
     pub cut: CutMark,
+    /// Where the peer is, once somebody asked.
+    pub place: PlaceMemo,
 }
 
 /// Set when the node cuts a connection, before what it carries is dropped. Clones share it.

@@ -114,7 +114,7 @@ fn a_refused_reload_tells_errors_from_notes() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = write_config(dir.path(), "");
     let rig = start(Config::load(Some(&path), &Environment::default()).expect("good"));
-    write_config(dir.path(), "speed = 1\n[limits]\nheader_seconds = 0\n[geo]\ndatabase = \"x\"");
+    write_config(dir.path(), "speed = 1\n[limits]\nheader_seconds = 0\n[quic]\ngso = false");
     let (refused, heard) = Heard::during(|| rig.node.reload().expect_err("refused"));
     assert_eq!(refused.to_string(), "the configuration has 1 error(s)");
     let levels: Vec<_> = heard.iter().filter_map(|line| line.split(' ').next()).collect();

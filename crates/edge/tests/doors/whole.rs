@@ -13,6 +13,7 @@ use penstock_edge::admin::{AdminApi, AdminParts, AdminService, ApiFuture};
 use penstock_edge::catalog::EdgeCatalog;
 use penstock_edge::config::{Checked, Config, Environment};
 use penstock_edge::drain::Readiness;
+use penstock_edge::geo::Geo;
 use penstock_edge::listen::tcp::Inherited;
 use penstock_edge::listen::{ConnInfo, Door};
 use penstock_edge::node::{Node, NodeParts};
@@ -84,6 +85,8 @@ impl Whole {
             store: store.clone(),
             catalog: Arc::clone(&catalog),
             passports: nobody(),
+            policies: Arc::default(),
+            geo: Arc::new(Geo::open(config.geo.database.as_deref()).expect("a good database")),
             clock: || UnixSeconds(1),
             io_threads: 4,
             plain_tokens: PlainTokens::Refuse,

@@ -3,6 +3,7 @@
 mod admin;
 mod blobs;
 mod damage;
+mod embargo;
 mod entitled;
 mod issuer;
 mod outcomes;

@@ -40,6 +40,7 @@ fn a_revoked_token_is_refused_at_the_next_request_of_an_open_connection() {
         catalog: Arc::clone(&rig.catalog),
         accounts: Arc::clone(&rig.accounts),
         revoked: Arc::clone(&rig.revoked),
+        policies: Arc::clone(&rig.policies),
         store: rig.store.clone(),
         clock: || NOW,
     };

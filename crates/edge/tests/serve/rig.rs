@@ -10,9 +10,12 @@ use penstock_core::id::{AccessGroup, ChannelName, ComponentName, Platform, Produ
 use penstock_core::time::UnixSeconds;
 use penstock_edge::catalog::EdgeCatalog;
 use penstock_edge::deadline::{Counted, Progress};
+use penstock_edge::geo::{Geo, PlaceMemo};
+use penstock_edge::listen::proxy;
 use penstock_edge::listen::{ConnInfo, CutMark, Door, Handler, Protocol, Wire};
 use penstock_edge::outcome::{Outcome, OutcomeSink};
 use penstock_edge::passport::{Accounts, Passports, Revoked, Verifier};
+use penstock_edge::policy::Policies;
 use penstock_edge::sending::Sending;
 use penstock_edge::serve::{PlainTokens, Server, ServerParts};
 use penstock_store::{Reading, Store, StoreOptions};
@@ -41,6 +44,8 @@ pub(crate) struct Rig {
     pub(crate) accounts: Arc<Accounts>,
     pub(crate) revoked: Arc<Revoked>,
     pub(crate) issuer: Arc<Issuer>,
+    pub(crate) policies: Arc<Policies>,
+    pub(crate) geo: Arc<Geo>,
     pub(crate) outcomes: Arc<Collected>,
     pub(crate) server: Arc<Server>,
     pub(crate) address: SocketAddr,
@@ -98,6 +103,7 @@ impl Rig {
         let revoked = Arc::new(Revoked::default());
         let issuer = Arc::new(Issuer::default());
         let verifier = Arc::clone(&issuer) as Arc<dyn Verifier>;
+        let (policies, geo) = (Arc::new(Policies::default()), Arc::new(Geo::default()));
         let server = Arc::new(Server::new(ServerParts {
             store: store.clone(),
             catalog: Arc::clone(&catalog),
@@ -108,6 +114,8 @@ impl Rig {
                 [5; 32],
                 1 << 20,
             )),
+            policies: Arc::clone(&policies),
+            geo: Arc::clone(&geo),
             clock: || NOW,
             io_threads: 4,
             plain_tokens,
@@ -130,7 +138,7 @@ impl Rig {
         };
         let door = if over == Over::Tls { Door::Https } else { Door::Http };
         runtime.spawn(accept(listener, Arc::clone(&server), door, acceptor));
-        Self { dir, store, catalog, accounts, revoked, issuer, outcomes, server, address, runtime, tls }
+        Self { dir, store, catalog, accounts, revoked, issuer, policies, geo, outcomes, server, address, runtime, tls }
     }
 
     /// Stores content; nobody may read it yet.
@@ -247,15 +255,20 @@ pub(crate) fn read_answer(socket: &mut dyn Duplex, method: &str) -> std::io::Res
 }
 
 /// Serves a handler on a socket, under the wrapper that the real doors put around theirs. HTTP/2 is spoken on
-/// [`Door::Http`] when the client begins with its preface, so that no ALPN is needed.
+/// [`Door::Http`] when the client begins with its preface, so that no ALPN is needed, and a client may begin with a PROXY
+/// header of version 1.
 pub(crate) async fn accept<H: Handler>(
     listener: tokio::net::TcpListener,
     handler: Arc<H>,
     door: Door,
     acceptor: Option<tokio_rustls::TlsAcceptor>,
 ) {
-    while let Ok((socket, peer)) = listener.accept().await {
+    while let Ok((mut socket, mut peer)) = listener.accept().await {
         let mut preface = [0; 3];
+        if socket.peek(&mut preface).await.is_ok() && preface == *b"PRO" {
+            let proxied = proxy::read(&mut socket).await.expect("a header").expect("an address");
+            peer = proxied.source;
+        }
         let is_http2 = acceptor.is_none() && socket.peek(&mut preface).await.is_ok() && preface == *b"PRI";
         let conn = Arc::new(ConnInfo {
             peer: Some(peer),
@@ -266,6 +279,7 @@ pub(crate) async fn accept<H: Handler>(
             worker: 0,
             sending: Sending::default(),
             cut: CutMark::default(),
+            place: PlaceMemo::default(),
         });
         let socket = Counted::new(socket, Arc::new(Progress::default()), conn.sending.clone());
         let (handler, acceptor) = (Arc::clone(&handler), acceptor.clone());
