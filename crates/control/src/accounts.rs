@@ -1,8 +1,11 @@
 //! Accounts and entitlements: make, change, list, give, take back. Each change is told to edges before the call returns.
 
+use crate::actor::Actor;
 use crate::control::Node;
 use crate::error::CallError;
+use crate::permit::Permission;
 use crate::products::{self, Made};
+use crate::record::audit::Deed;
 use crate::record::{Batch, accounts};
 use penstock_core::account::{AccountId, DEVICES_MAX, HOLDINGS_MAX, Standing, Terms};
 use penstock_core::catalog::CatalogChange;
@@ -20,15 +23,27 @@ const ATTRIBUTES_MAX: usize = 64;
 const AGREEMENTS_MAX: usize = 256;
 
 /// Makes an account or changes it.
-pub(crate) fn put(node: &Node, id: AccountId, wanted: &PutAccount) -> Result<(AccountDetail, Made), CallError> {
+pub(crate) fn put(
+    node: &Node,
+    actor: &Actor,
+    id: AccountId,
+    wanted: &PutAccount,
+) -> Result<(AccountDetail, Made), CallError> {
     check(wanted)?;
-    node.record.write(node.now(), |batch| {
+    check_parts(actor, wanted)?;
+    node.record.write(actor, node.now(), |batch| {
         let known = accounts::lock(batch.connection(), &id)?;
         let made = if known.is_some() { Made::Before } else { Made::New };
+        if made == Made::New {
+            actor.require(Permission::AccountsWrite)?;
+        }
         let before = known.unwrap_or_else(|| new(id, batch.now()));
         let account = changed(before.clone(), wanted, batch.now());
+        check_standing(actor, before.standing, account.standing)?;
         if made == Made::New || account != before {
             accounts::put(batch.connection(), &account, &node.keys.pseudonyms)?;
+            let before = if made == Made::New { None } else { Some(&before) };
+            batch.audit(&Deed::new("account.put", subject(&account.id)).change(before, &account)?)?;
             tell(node, batch, &account)?;
         }
         let entitlements = accounts::entitlements(batch.connection(), &account.id)?;
@@ -58,9 +73,9 @@ pub(crate) fn page(node: &Node, after: Option<&AccountId>, limit: Option<u64>) -
 }
 
 /// Gives a product to an account.
-pub(crate) fn grant(node: &Node, wanted: &PostEntitlement) -> Result<Entitlement, CallError> {
+pub(crate) fn grant(node: &Node, actor: &Actor, wanted: &PostEntitlement) -> Result<Entitlement, CallError> {
     check_terms(&wanted.terms)?;
-    node.record.write(node.now(), |batch| {
+    node.record.write(actor, node.now(), |batch| {
         let now = batch.now();
         let starts = wanted.starts.unwrap_or(now);
         if wanted.ends.is_some_and(|ends| ends <= starts) {
@@ -74,7 +89,9 @@ pub(crate) fn grant(node: &Node, wanted: &PostEntitlement) -> Result<Entitlement
         }
         let id = accounts::grant(batch.connection(), &account.id, &wanted.terms, starts, wanted.ends, now)?;
         tell(node, batch, &account)?;
-        accounts::entitlement(batch.connection(), id)?.ok_or(CallError::NoEntitlement(id))
+        let given = accounts::entitlement(batch.connection(), id)?.ok_or(CallError::NoEntitlement(id))?;
+        batch.audit(&Deed::new("entitlement.grant", entitlement_subject(&given)).after(&given)?)?;
+        Ok(given)
     })
 }
 
@@ -84,16 +101,55 @@ pub(crate) fn entitlement(node: &Node, id: u64) -> Result<Entitlement, CallError
 }
 
 /// Takes an entitlement back; doing it twice is well.
-pub(crate) fn revoke(node: &Node, id: u64) -> Result<Entitlement, CallError> {
-    node.record.write(node.now(), |batch| {
+pub(crate) fn revoke(node: &Node, actor: &Actor, id: u64) -> Result<Entitlement, CallError> {
+    node.record.write(actor, node.now(), |batch| {
         let known = accounts::entitlement(batch.connection(), id)?.ok_or(CallError::NoEntitlement(id))?;
+        if known.revoked.is_some() {
+            return Ok(known);
+        }
         let account = find(batch, &known.account)?;
         accounts::revoke(batch.connection(), id, batch.now())?;
-        if known.revoked.is_none() {
-            tell(node, batch, &account)?;
-        }
-        accounts::entitlement(batch.connection(), id)?.ok_or(CallError::NoEntitlement(id))
+        tell(node, batch, &account)?;
+        let after = accounts::entitlement(batch.connection(), id)?.ok_or(CallError::NoEntitlement(id))?;
+        batch.audit(&Deed::new("entitlement.revoke", entitlement_subject(&known)).before(&known)?.after(&after)?)?;
+        Ok(after)
     })
+}
+
+/// Under which the audit keeps what happens to an account.
+pub(crate) fn subject(account: &AccountId) -> String {
+    format!("account/{account}")
+}
+
+fn entitlement_subject(one: &Entitlement) -> String {
+    format!("{}/entitlement/{}", subject(&one.account), one.id)
+}
+
+/// Which parts of an account somebody changes, each with a permission of its own.
+fn check_parts(actor: &Actor, wanted: &PutAccount) -> Result<(), CallError> {
+    let PutAccount { kind, standing: _, agreements, devices, attributes, end_tokens } = wanted;
+    if kind.is_some() || agreements.is_some() || attributes.is_some() {
+        actor.require(Permission::AccountsWrite)?;
+    }
+    if devices.is_some() {
+        actor.require(Permission::DevicesWrite)?;
+    }
+    if *end_tokens {
+        actor.require(Permission::TokensEnd)?;
+    }
+    Ok(())
+}
+
+/// Only compliance puts an account on hold, denies it, or takes that back; the desk may suspend it and end that.
+pub(crate) fn check_standing(actor: &Actor, before: Standing, after: Standing) -> Result<(), CallError> {
+    let is_screened = |standing| matches!(standing, Standing::OnHold | Standing::Denied);
+    if before == after || (actor.may(Permission::StandingWrite)) {
+        Ok(())
+    } else if is_screened(before) || is_screened(after) {
+        actor.require(Permission::StandingWrite)
+    } else {
+        actor.require(Permission::AccountsWrite)
+    }
 }
 
 /// The account, which nobody else changes until the transaction ends.

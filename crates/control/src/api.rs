@@ -4,13 +4,16 @@
 //! even looked at, and whatever it ends in is logged once. Errors are problem documents.
 
 mod accounts;
+mod audit;
 mod blobs;
 mod channels;
+mod credentials;
 mod door;
 mod extract;
 mod node;
 mod products;
 mod releases;
+mod table;
 
 use crate::control::Handle;
 use crate::error::CallError;
@@ -21,22 +24,31 @@ use axum::middleware;
 /// Who may call, by the listener that a router is for.
 #[derive(Debug, Clone)]
 pub enum Credentials {
-    /// Whoever sends this token as `Authorization: Bearer …`: for listeners on the network.
+    /// Whoever sends this token, or a credential of the record, as `Authorization: Bearer …`: for listeners on the
+    /// network.
     Bearer(SecretText),
     /// Whoever can open the socket: for `node.sock`, which only the node's user can.
     Socket,
 }
 
-/// All paths below `/admin/v1`.
-pub(crate) fn router(handle: Handle, credentials: Credentials) -> Router {
-    let door = door::Door::new(credentials);
-    Router::new()
+/// Every route there is.
+fn routes() -> table::Routes {
+    table::Routes::new()
         .merge(products::routes())
         .merge(releases::routes())
         .merge(channels::routes())
         .merge(blobs::routes())
         .merge(node::routes())
         .merge(accounts::routes())
+        .merge(credentials::routes())
+        .merge(audit::routes())
+}
+
+/// All paths below `/admin/v1`.
+pub(crate) fn router(handle: Handle, credentials: Credentials) -> Router {
+    let door = door::Door::new(credentials, handle.clone());
+    routes()
+        .router()
         .fallback(|| async { CallError::NoPath })
         .method_not_allowed_fallback(|| async { CallError::Method })
         .layer(middleware::from_fn_with_state(door, door::pass))

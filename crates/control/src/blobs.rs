@@ -1,8 +1,10 @@
 //! Blobs of the store as the desk sees them: which are missing, list, open, remove.
 
+use crate::actor::Actor;
 use crate::audience::forbids_opening;
 use crate::control::Node;
 use crate::error::CallError;
+use crate::record::audit::Deed;
 use crate::record::{blobs, releases};
 use penstock_core::api::{BlobAnswer, MissingAnswer, MissingQuestion};
 use penstock_core::blob::{BlobId, BlobSize};
@@ -28,7 +30,8 @@ pub(crate) fn missing(node: &Node, question: &MissingQuestion) -> Result<Missing
 pub(crate) fn arrived(node: &Node, blob: BlobId, size: BlobSize) -> Result<BlobAnswer, CallError> {
     let known = node.record.read(|connection| Ok::<_, CallError>(blobs::get(connection, blob)?.is_some()))?;
     if !known {
-        node.record.write(node.now(), |batch| {
+        // Whoever brings a blob changes nothing that anybody may read; what refers to it does, and is audited.
+        node.record.keep_house(node.now(), |batch| {
             // A removal may have come between the seal and this transaction.
             node.stored_size(blob)?;
             Ok::<_, CallError>(blobs::add(batch.connection(), blob, size, batch.now())?)
@@ -51,8 +54,9 @@ pub(crate) fn page(node: &Node, after: Option<BlobId>, limit: usize) -> Result<B
 }
 
 /// Lets anyone read a stored blob; refused when a release owes it to fewer people.
-pub(crate) fn open(node: &Node, blob: BlobId) -> Result<BlobAnswer, CallError> {
-    node.record.write(node.now(), |batch| {
+pub(crate) fn open(node: &Node, actor: &Actor, blob: BlobId) -> Result<BlobAnswer, CallError> {
+    actor.require_no_limit()?;
+    node.record.write(actor, node.now(), |batch| {
         let size = node.stored_size(blob)?;
         let uses = releases::uses_of(batch.connection(), blob)?;
         if let Some(row) = forbids_opening(&uses) {
@@ -63,9 +67,10 @@ pub(crate) fn open(node: &Node, blob: BlobId) -> Result<BlobAnswer, CallError> {
                 version: row.version.clone(),
             });
         }
-        blobs::add(batch.connection(), blob, size, batch.now())?;
         if !blobs::get(batch.connection(), blob)?.is_some_and(|row| row.open) {
+            blobs::add(batch.connection(), blob, size, batch.now())?;
             blobs::open(batch.connection(), blob)?;
+            batch.audit(&Deed::new("blob.open", format!("blob/{blob}")).after(&BlobAnswer { blob, bytes: size.0 })?)?;
             batch.tell(CatalogChange::LooseBlob { blob, open: true })?;
         }
         Ok(BlobAnswer { blob, bytes: size.0 })
@@ -76,8 +81,9 @@ pub(crate) fn open(node: &Node, blob: BlobId) -> Result<BlobAnswer, CallError> {
 ///
 /// The bytes go before the commit, under the writer's lock: an upload that follows finds nothing
 /// and stores them anew. If the commit fails after that, removing once more mends it.
-pub(crate) fn remove(node: &Node, blob: BlobId) -> Result<BlobAnswer, CallError> {
-    node.record.write(node.now(), |batch| {
+pub(crate) fn remove(node: &Node, actor: &Actor, blob: BlobId) -> Result<BlobAnswer, CallError> {
+    actor.require_no_limit()?;
+    node.record.write(actor, node.now(), |batch| {
         if let Some(row) = releases::uses_of(batch.connection(), blob)?.into_iter().next() {
             return Err(CallError::InUse { blob, product: row.known.product, version: row.version });
         }
@@ -89,6 +95,7 @@ pub(crate) fn remove(node: &Node, blob: BlobId) -> Result<BlobAnswer, CallError>
             (Some(row), None) => row.bytes,
         };
         blobs::remove(batch.connection(), blob)?;
+        batch.audit(&Deed::new("blob.remove", format!("blob/{blob}")).before(&BlobAnswer { blob, bytes })?)?;
         if row.is_some_and(|row| row.open) {
             batch.tell(CatalogChange::LooseBlobGone { blob })?;
         }

@@ -1,11 +1,13 @@
 //! Channels: move, list, renew. Each change is one new head, signed and kept for good.
 
 use crate::RenewReport;
+use crate::actor::Actor;
 use crate::answers::ChannelStanding;
 use crate::control::Node;
 use crate::error::CallError;
 use crate::heads::{NextHead, believable, check_delegation, is_due, sign_head};
 use crate::products::{find, publisher_in_force};
+use crate::record::audit::Deed;
 use crate::record::channels::ChannelState;
 use crate::record::products::ProductRow;
 use crate::record::{Batch, channels, products, releases};
@@ -24,12 +26,13 @@ use penstock_core::trust::follows_revocation;
 /// publication that was interrupted can simply be run again.
 pub(crate) fn move_to(
     node: &Node,
+    actor: &Actor,
     product: &ProductId,
     channel: &ChannelName,
     wanted: &MoveChannel,
 ) -> Result<ChannelStanding, CallError> {
     check_complete(node, product, &wanted.platform, &wanted.version)?;
-    node.record.write(node.now(), |batch| {
+    node.record.write(actor, node.now(), |batch| {
         let row = find(batch.connection(), product)?;
         let target = offerable(batch.connection(), product, &wanted.platform, &wanted.version)?;
         let delegation = delegation_to_sign(node, batch.connection(), &row, batch.now())?;
@@ -49,6 +52,8 @@ pub(crate) fn move_to(
             previous: previous_version(current.as_ref(), &target),
         };
         let state = sign_and_store(node, batch, next)?;
+        let deed = Deed::new("channel.move", subject(product, &state));
+        batch.audit(&deed.change(current.as_ref().map(audited).as_ref(), &audited(&state))?)?;
         tell_offer(batch, product, &state)?;
         describe(batch.connection(), state)
     })
@@ -153,19 +158,31 @@ fn renew_product(node: &Node, product: &ProductId, now: UnixSeconds) -> Result<u
     if !states.iter().any(|state| is_due(state.issued, now)) {
         return Ok(0);
     }
-    node.record.write(now, |batch| {
+    node.record.write(&Actor::node(), now, |batch| {
         let row = find(batch.connection(), product)?;
         delegation_to_sign(node, batch.connection(), &row, now)?;
         let mut renewed = 0;
         for state in channels::list(batch.connection(), product)? {
             if is_due(state.issued, now) {
+                let before = audited(&state);
                 let state = sign_again(node, batch, &state)?;
+                let deed = Deed::new("channel.renew", subject(product, &state));
+                batch.audit(&deed.before(&before)?.after(&audited(&state))?)?;
                 tell_offer(batch, product, &state)?;
                 renewed += 1;
             }
         }
         Ok(renewed)
     })
+}
+
+fn subject(product: &ProductId, state: &ChannelState) -> String {
+    format!("product/{product}/channel/{}/{}", state.channel, state.platform)
+}
+
+/// What the audit says of a head.
+fn audited(state: &ChannelState) -> serde_json::Value {
+    serde_json::json!({ "version": state.target.version, "sequence": state.sequence })
 }
 
 /// Checks that the store has all of a release. Done before the transaction, because it takes long for

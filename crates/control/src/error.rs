@@ -4,13 +4,15 @@
 //! whole cause. A fault of ours tells the caller nothing but that it happened.
 
 use crate::heads::DelegationError;
+use crate::keys::KeyFileError;
 use crate::record::RecordError;
 use crate::registration::RegistrationError;
 use crate::sql::SqlError;
 use crate::token::TokenError;
 use penstock_core::account::AccountId;
 use penstock_core::blob::BlobId;
-use penstock_core::id::{AccessGroup, ChannelName, NameError, Platform, ProductId, Version};
+use penstock_core::credential::Role;
+use penstock_core::id::{AccessGroup, ChannelName, CredentialName, NameError, Platform, ProductId, Version};
 use penstock_core::manifest::ManifestError;
 use penstock_core::reply::Problem;
 use penstock_core::trust::TrustError;
@@ -21,8 +23,23 @@ use std::error::Error;
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     /// Wrong or missing credentials.
-    #[error("send the admin token as \"Authorization: Bearer …\"")]
+    #[error("send the admin token, or a credential that is neither over nor revoked, as \"Authorization: Bearer …\"")]
     Credentials,
+    /// The credential is good, and its role does not have this.
+    #[error("a credential of role {0} may not do this: ask an owner for one that may (`penstock credential add`)")]
+    Forbidden(Role),
+    /// The credential is good, and not for this product.
+    #[error("this credential is not for product {0}")]
+    ForbiddenProduct(ProductId),
+    /// The system gave no random bytes for a secret.
+    #[error("no secret could be made")]
+    Random(#[source] KeyFileError),
+    /// No such credential.
+    #[error("there is no credential {0}")]
+    NoCredential(CredentialName),
+    /// The credential's name was given before.
+    #[error("there is, or was, a credential {0}: names are not given twice, so that the audit stays plain")]
+    CredentialTaken(CredentialName),
     /// No such path.
     #[error("the admin API has no such path")]
     NoPath,
@@ -193,11 +210,13 @@ impl CallError {
     pub fn problem(&self) -> Problem {
         match self {
             Self::Credentials => Problem::AdminCredentials,
+            Self::Forbidden(_) | Self::ForbiddenProduct(_) => Problem::AdminForbidden,
             Self::Method => Problem::MethodNotAllowed,
             Self::NoPath
             | Self::NoProduct(_)
             | Self::NoAccount(_)
             | Self::NoEntitlement(_)
+            | Self::NoCredential(_)
             | Self::NoExplainer
             | Self::NoRelease { .. }
             | Self::NoChannel { .. }
@@ -208,6 +227,7 @@ impl CallError {
             Self::Registration(error) => registration_problem(error),
             Self::Delegation(error) => delegation_problem(error),
             Self::Registered { .. }
+            | Self::CredentialTaken(_)
             | Self::PartSize { .. }
             | Self::Audience { .. }
             | Self::InUse { .. }
@@ -221,7 +241,7 @@ impl CallError {
             Self::Busy => Problem::Unavailable,
             Self::Origin(error) => origin_problem(error),
             Self::Record(error) => record_problem(error),
-            Self::SignedRecord(..) | Self::GivenUp(_) => Problem::Internal,
+            Self::SignedRecord(..) | Self::GivenUp(_) | Self::Random(_) => Problem::Internal,
         }
     }
 
@@ -261,6 +281,7 @@ const fn record_problem(error: &RecordError) -> Problem {
         | RecordError::Sql(_)
         | RecordError::NoBlob(_)
         | RecordError::Number(_)
+        | RecordError::Unaudited
         | RecordError::Damaged { .. } => Problem::Internal,
     }
 }

@@ -3,10 +3,12 @@
 //! What is imported is not told one by one: the next snapshot tells it. A line that was imported before changes nothing,
 //! so an import that was interrupted is simply run again.
 
-use crate::accounts::{changed, check, check_terms, new};
+use crate::accounts::{changed, check, check_standing, check_terms, new};
+use crate::actor::Actor;
 use crate::control::Node;
 use crate::error::{CallError, chain};
 use crate::record::accounts::{self, NewEntitlement};
+use crate::record::audit::Deed;
 use crate::record::{Batch, next_number, products};
 use penstock_core::account::{AccountId, HOLDINGS_MAX};
 use penstock_core::desk::{Account, ImportAnswer, ImportLine, ImportRefusal, PutAccount};
@@ -19,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 type Held = HashSet<(i64, u64, Option<u64>)>;
 
 /// Takes lines.
-pub(crate) fn take(node: &Node, lines: &[serde_json::Value]) -> Result<ImportAnswer, CallError> {
+pub(crate) fn take(node: &Node, actor: &Actor, lines: &[serde_json::Value]) -> Result<ImportAnswer, CallError> {
     if lines.len() > IMPORT_LINES_MAX {
         return Err(CallError::TooLarge { what: "the lines of one import", max: IMPORT_LINES_MAX as u64 });
     }
@@ -31,20 +33,39 @@ pub(crate) fn take(node: &Node, lines: &[serde_json::Value]) -> Result<ImportAns
             Err(error) => answer.refused.push(ImportRefusal { index, detail: chain(&error) }),
         }
     }
-    node.record.write(node.now(), |batch| {
+    node.record.write(actor, node.now(), |batch| {
         let mut answer = answer.clone();
         let mut import = Import::begin(batch, &good)?;
         for (index, line) in &good {
-            match import.line(batch, line) {
+            match import.line(batch, actor, line) {
                 Ok(done) => done.count(&mut answer),
                 Err(LineError::Refused(detail)) => answer.refused.push(ImportRefusal { index: *index, detail }),
                 Err(LineError::Failed(error)) => return Err(error),
             }
         }
         import.write(node, batch)?;
-        next_number(batch.connection(), "imports")?;
+        let number = next_number(batch.connection(), "imports")?;
+        batch.audit(&Deed::new("import", format!("import/{number}")).after(&summary(lines, &answer))?)?;
         answer.refused.sort_by_key(|refusal| refusal.index);
         Ok(answer)
+    })
+}
+
+/// What the audit says of an import: its counts, and a hash of its lines, each as compact JSON and a line feed.
+fn summary(lines: &[serde_json::Value], answer: &ImportAnswer) -> serde_json::Value {
+    let mut hasher = blake3::Hasher::new();
+    for line in lines {
+        hasher.update(line.to_string().as_bytes());
+        hasher.update(b"\n");
+    }
+    serde_json::json!({
+        "lines": lines.len(),
+        "lines_blake3": hasher.finalize().to_hex().as_str(),
+        "accounts": answer.accounts,
+        "changed": answer.changed,
+        "entitlements": answer.entitlements,
+        "same": answer.same,
+        "refused": answer.refused.len(),
     })
 }
 
@@ -133,7 +154,7 @@ impl Import {
         })
     }
 
-    fn line(&mut self, batch: &Batch<'_>, line: &ImportLine) -> Result<Done, LineError> {
+    fn line(&mut self, batch: &Batch<'_>, actor: &Actor, line: &ImportLine) -> Result<Done, LineError> {
         if let Some(terms) = &line.terms
             && !self.products.contains(&terms.product)
         {
@@ -144,6 +165,7 @@ impl Import {
         done.is_new = known.is_none();
         let before = known.cloned().unwrap_or_else(|| new(line.account.clone(), batch.now()));
         let after = changed(before.clone(), &put_of(line), batch.now());
+        check_standing(actor, before.standing, after.standing).map_err(|error| LineError::Refused(chain(&error)))?;
         done.is_changed = !done.is_new && after != before;
         if let Some(terms) = &line.terms {
             let (starts, ends) = (line.starts.unwrap_or(UnixSeconds(0)), line.ends);

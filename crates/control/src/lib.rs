@@ -4,30 +4,35 @@
 //! Control owns what is true; edges hold copies that it tells of every change. Four layers, each of
 //! which knows only those above it in this list:
 //!
-//! * *rules*, pure: `audience` (who could read a blob, and who could then), `registration` (is this
+//! * *rules*, pure: `permit` (which role may do what), `audience` (who could read a blob, and who could then), `registration` (is this
 //!   release what it says), `heads` (what the channel key signs next);
 //! * `record`: SQL statements and nothing else, with `schema/` and the change `log`, over `sql`, which
 //!   knows the two engines and no table; `follow` tells the sink what is in the log;
 //! * *operations*: `products`, `releases`, `channels`, `rotations`, `blobs`, `upload`, `accounts`, `imports`,
-//!   `snapshots`: one transaction each, around the rules; `state` tells all of it;
+//!   `snapshots`, `credentials`, `audit`: one transaction each, around the rules, each on behalf of an `actor`;
+//!   `state` tells all of it;
 //! * `api`: HTTP, one file per resource.
 //!
 //! It must not sit on the data path, hold a publisher's key, or keep anything in memory that a
 //! restart would lose.
 
 mod accounts;
+mod actor;
 mod answers;
 mod api;
 mod audience;
+mod audit;
 mod blobs;
 mod channels;
 mod control;
+mod credentials;
 mod error;
 mod follow;
 mod heads;
 mod imports;
 mod keys;
 mod log;
+mod permit;
 mod products;
 mod record;
 mod registration;

@@ -1,7 +1,9 @@
 //! Products: create, change, list, and what a publisher must know before it signs.
 
+use crate::actor::Actor;
 use crate::control::Node;
 use crate::error::CallError;
+use crate::record::audit::Deed;
 use crate::record::products::{self, ProductRow};
 use crate::sql::Connection;
 use penstock_core::api::{PutProduct, SigningAnswer};
@@ -20,13 +22,17 @@ pub(crate) enum Made {
 }
 
 /// Creates a product, or changes its title, access or export class.
-pub(crate) fn put(node: &Node, wanted: PutProduct) -> Result<(Product, Made), CallError> {
+pub(crate) fn put(node: &Node, actor: &Actor, wanted: PutProduct) -> Result<(Product, Made), CallError> {
     let wanted = check(wanted)?;
-    node.record.write(node.now(), |batch| {
+    actor.require_product(&wanted.id)?;
+    node.record.write(actor, node.now(), |batch| {
         let known = products::get(batch.connection(), &wanted.id)?;
         let made = if known.is_some() { Made::Before } else { Made::New };
-        if known.is_none_or(|row| row.product != wanted) {
+        let before = known.map(|row| row.product);
+        if before.as_ref() != Some(&wanted) {
             products::put(batch.connection(), &wanted, batch.now())?;
+            batch
+                .audit(&Deed::new("product.put", format!("product/{}", wanted.id)).change(before.as_ref(), &wanted)?)?;
             batch.tell(CatalogChange::Product(wanted.clone()))?;
         }
         Ok((wanted, made))

@@ -15,12 +15,15 @@
 //! for every statement. Readers wait for nobody.
 
 pub(crate) mod accounts;
+pub(crate) mod audit;
 pub(crate) mod blobs;
 pub(crate) mod channels;
+pub(crate) mod credentials;
 pub(crate) mod products;
 pub(crate) mod releases;
 pub(crate) mod snapshots;
 
+use crate::actor::Actor;
 use crate::follow::{self, Follower, Teller};
 use crate::sql::{
     Access, AddressError, Connection, Database, Source, SqlError, SqlErrorKind, Transaction, make_file, values,
@@ -74,6 +77,9 @@ pub enum RecordError {
     /// A release refers to a blob that the record does not have.
     #[error("blob {0} is not in the record")]
     NoBlob(penstock_core::blob::BlobId),
+    /// An operation of ours changed something and did not say so in the audit; nothing was changed.
+    #[error("a change was not written into the audit")]
+    Unaudited,
     /// A number does not fit a column.
     #[error("{0} is too large for the database")]
     Number(u64),
@@ -106,11 +112,20 @@ pub(crate) struct Record {
     follower: Mutex<Option<Follower>>,
 }
 
-/// One transaction: what it changes, and what edges will be told when it is durable.
+/// One transaction: what it changes, who is behind it, and what edges will be told when it is durable.
 pub(crate) struct Batch<'c> {
     transaction: Transaction<'c>,
     changes: Vec<CatalogChange>,
     now: UnixSeconds,
+    by: By<'c>,
+}
+
+/// On whose account a transaction writes.
+enum By<'c> {
+    /// Somebody's, whose deeds are written into the audit.
+    Actor { actor: &'c Actor, deeds: u64 },
+    /// Nobody's: the record keeps its own house.
+    House,
 }
 
 impl Record {
@@ -135,16 +150,41 @@ impl Record {
         })
     }
 
-    /// Runs `work` in one transaction and makes it durable; then, before the next writer of this
+    /// Runs `work` for `actor` in one transaction and makes it durable, together with what it says in the audit
+    /// ([`Batch::audit`]); then, before the next writer of this
     /// process may begin, tells the sink. What other processes changed before is told first. So the
     /// sink hears changes in the order of the change log, and what a caller was told is done is
     /// served.
     ///
     /// # Errors
     /// Those of `work` and of the database. Nothing was changed then, except that nobody knows after
-    /// [`RecordError::Unavailable`].
+    /// [`RecordError::Unavailable`]. Work that wrote rows and audited nothing is refused as
+    /// [`RecordError::Unaudited`].
     pub(crate) fn write<T, E: From<RecordError>>(
         &self,
+        actor: &Actor,
+        now: UnixSeconds,
+        work: impl FnOnce(&mut Batch<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.commit(By::Actor { actor, deeds: 0 }, now, work)
+    }
+
+    /// As [`Record::write`], for what the record does for itself and nobody decides: that a blob arrived, that a
+    /// snapshot was stored, that something old was dropped. None of it is in the audit.
+    ///
+    /// # Errors
+    /// As [`Record::write`].
+    pub(crate) fn keep_house<T, E: From<RecordError>>(
+        &self,
+        now: UnixSeconds,
+        work: impl FnOnce(&mut Batch<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.commit(By::House, now, work)
+    }
+
+    fn commit<T, E: From<RecordError>>(
+        &self,
+        by: By<'_>,
         now: UnixSeconds,
         work: impl FnOnce(&mut Batch<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
@@ -152,9 +192,13 @@ impl Record {
         let transaction = writer.begin(&self.source, Access::Write)?;
         let before = log::lock(&transaction)?;
         self.teller.catch_up(&transaction, before)?;
-        let mut batch = Batch { transaction, changes: Vec::new(), now };
+        let written_before = transaction.rows_written();
+        let mut batch = Batch { transaction, changes: Vec::new(), now, by };
         let done = work(&mut batch)?;
-        let Batch { transaction, changes, .. } = batch;
+        let Batch { transaction, changes, by, .. } = batch;
+        if matches!(by, By::Actor { deeds: 0, .. }) && transaction.rows_written() != written_before {
+            return Err(RecordError::Unaudited.into());
+        }
         if !changes.is_empty() {
             transaction.notify(follow::CHANNEL).map_err(RecordError::from)?;
         }
@@ -247,6 +291,15 @@ impl Batch<'_> {
     /// The moment that this change is dated with.
     pub(crate) const fn now(&self) -> UnixSeconds {
         self.now
+    }
+    /// Writes what is done into the audit, in this transaction. Call it where something is changed, and only there: what
+    /// changes nothing is not audited.
+    pub(crate) fn audit(&mut self, deed: &audit::Deed) -> Result<(), RecordError> {
+        if let By::Actor { actor, deeds } = &mut self.by {
+            audit::append(&self.transaction, actor, deed, self.now)?;
+            *deeds += 1;
+        }
+        Ok(())
     }
     /// Appends a change to the log, in this transaction, and to what the sink is told after it.
     pub(crate) fn tell(&mut self, change: CatalogChange) -> Result<(), RecordError> {

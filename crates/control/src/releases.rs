@@ -1,5 +1,6 @@
 //! Releases: register, list, withdraw, restore.
 
+use crate::actor::Actor;
 use crate::answers::ReleaseChange;
 use crate::audience::{Audience, forbidding_use};
 use crate::channels;
@@ -8,6 +9,7 @@ use crate::error::CallError;
 use crate::heads::{DelegationError, InForce, check_delegation, check_follows};
 use crate::log;
 use crate::products::{Made, find, publisher_in_force};
+use crate::record::audit::Deed;
 use crate::record::products::ProductRow;
 use crate::record::releases::{BlobUseRow, ReleaseRow};
 use crate::record::{Batch, RecordError, blobs, products, releases};
@@ -62,6 +64,7 @@ pub(crate) enum Members {
 /// it may bring a newer delegation.
 pub(crate) fn register(
     node: &Node,
+    actor: &Actor,
     product: &ProductId,
     request: &RegisterRelease,
 ) -> Result<(Release, Made), CallError> {
@@ -74,7 +77,7 @@ pub(crate) fn register(
         }
         let if_changed = if looks < LOOKS_MAX { IfChanged::LookAgain } else { IfChanged::CheckLocked };
         let commit = |batch: &mut Batch<'_>| commit(node, batch, product, request, checked, if_changed);
-        if let Some(done) = node.record.write(node.now(), commit)? {
+        if let Some(done) = node.record.write(actor, node.now(), commit)? {
             return Ok(done);
         }
         looks += 1;
@@ -111,16 +114,19 @@ pub(crate) fn list(node: &Node, product: &ProductId) -> Result<Vec<Release>, Cal
 /// names them: their clients are told that it was withdrawn, until the channel moves.
 pub(crate) fn set_state(
     node: &Node,
+    actor: &Actor,
     product: &ProductId,
     platform: &Platform,
     version: &Version,
     state: ReleaseState,
 ) -> Result<ReleaseChange, CallError> {
-    node.record.write(node.now(), |batch| {
+    node.record.write(actor, node.now(), |batch| {
         let ReleaseRow { id, mut release } = find_release(batch.connection(), product, platform, version)?;
         if release.state != state {
+            let before = release.state;
             release.state = state;
             releases::set_state(batch.connection(), id, state)?;
+            batch.audit(&Deed::new("release.state", subject(&release)).before(&before)?.after(&state)?)?;
             let members = releases::members(batch.connection(), id)?;
             batch.tell(CatalogChange::Release { release: release.clone(), members, channels: BTreeSet::new() })?;
         }
@@ -169,6 +175,10 @@ pub(crate) fn adopt_delegation(
         return Ok(());
     }
     products::delegate(batch.connection(), product, found.sequence, envelope)?;
+    let keys = found.keys.to_string();
+    let after = serde_json::json!({ "sequence": found.sequence, "keys": keys, "expires": found.expires });
+    let before = serde_json::json!({ "sequence": row.delegation_sequence });
+    batch.audit(&Deed::new("product.delegate", format!("product/{product}")).before(&before)?.after(&after)?)?;
     channels::refresh(node, batch, product, &found)
 }
 
@@ -204,7 +214,7 @@ fn remember(node: &Node, members: &[BlobMember]) -> Result<(), CallError> {
     let blobs = members.iter().map(|member| member.blob);
     let unknown = node.record.read(|connection| Ok::<_, CallError>(blobs::unknown(connection, blobs)?))?;
     for some in unknown.chunks(REMEMBERED_AT_ONCE) {
-        node.record.write(node.now(), |batch| {
+        node.record.keep_house(node.now(), |batch| {
             for blob in some {
                 // Looked up again, because a removal may have come before this transaction.
                 blobs::add(batch.connection(), *blob, node.stored_size(*blob)?, batch.now())?;
@@ -247,6 +257,7 @@ fn commit(
     };
     if pinned.is_none() {
         products::pin(batch.connection(), product, &trust.to_string())?;
+        batch.audit(&Deed::new("product.pin", format!("product/{product}")).after(&trust.to_string())?)?;
     }
     adopt_delegation(node, batch, &row, &trust, &request.delegation)?;
     Ok(Some(done))
@@ -337,6 +348,11 @@ fn insert(batch: &mut Batch<'_>, new: log::Entry) -> Result<Release, CallError> 
         other => other.into(),
     })?;
     let release = release.clone();
+    batch.audit(&Deed::new("release.register", subject(&release)).after(&release)?)?;
     batch.tell_entry(new)?;
     Ok(release)
+}
+
+fn subject(release: &Release) -> String {
+    format!("product/{}/release/{}/{}", release.product, release.platform, release.version)
 }

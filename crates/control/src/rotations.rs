@@ -1,10 +1,12 @@
 //! Rotations: the publisher's keys are replaced by their own signed word.
 
+use crate::actor::Actor;
 use crate::channels;
 use crate::control::Node;
 use crate::error::CallError;
 use crate::heads::{InForce, check_delegation, check_follows};
 use crate::products::{find, publisher_in_force};
+use crate::record::audit::Deed;
 use crate::record::{Batch, products};
 use penstock_core::desk::{ChannelRef, PostRotation, RotationAnswer};
 use penstock_core::envelope::{Envelope, Purpose};
@@ -18,8 +20,13 @@ use penstock_core::trust::{TrustError, follow_rotations};
 ///
 /// Releases that only the old keys signed stay registered; the answer names the channels that
 /// still offer one, because clients that follow the rotation refuse it.
-pub(crate) fn add(node: &Node, product: &ProductId, wanted: &PostRotation) -> Result<RotationAnswer, CallError> {
-    node.record.write(node.now(), |batch| {
+pub(crate) fn add(
+    node: &Node,
+    actor: &Actor,
+    product: &ProductId,
+    wanted: &PostRotation,
+) -> Result<RotationAnswer, CallError> {
+    node.record.write(actor, node.now(), |batch| {
         let row = find(batch.connection(), product)?;
         let current = publisher_in_force(batch.connection(), &row)?;
         let current = current.ok_or_else(|| CallError::NoPublisher(product.clone()))?;
@@ -38,6 +45,11 @@ pub(crate) fn add(node: &Node, product: &ProductId, wanted: &PostRotation) -> Re
         check_follows(InForce { sequence: row.delegation_sequence, envelope: in_force }, &delegation, envelope)?;
         products::add_rotation(batch.connection(), product, known.len(), &wanted.envelope, batch.now())?;
         products::delegate(batch.connection(), product, delegation.sequence, envelope)?;
+        batch.audit(
+            &Deed::new("product.rotate", format!("product/{product}"))
+                .before(&current.to_string())?
+                .after(&successor.to_string())?,
+        )?;
         channels::refresh(node, batch, product, &delegation)?;
         answer(node, batch, product, &successor)
     })

@@ -59,7 +59,7 @@ pub(crate) fn make(node: &Node, now: UnixSeconds) -> Result<SnapshotRow, CallErr
         parts.iter().try_for_each(|part| draft.write(part))?;
         draft.seal()?;
     }
-    let old = node.record.write(now, |batch| {
+    let old = node.record.keep_house(now, |batch| {
         snapshots::put(batch.connection(), row, accounts, now)?;
         batch.tell(CatalogChange::AccountsSnapshot { blob, sequence })?;
         let old = snapshots::older(batch.connection(), KEPT)?;

@@ -145,6 +145,14 @@ impl Connection {
         }
     }
 
+    /// How many rows [`Connection::execute`] wrote since the connection was made.
+    pub(crate) fn rows_written(&self) -> u64 {
+        match self {
+            Self::Sqlite(session) => session.rows_written(),
+            Self::Postgres(session) => session.rows_written(),
+        }
+    }
+
     /// Runs statements without parameters, separated by semicolons.
     pub(crate) fn execute_script(&self, sql: &str) -> Result<(), SqlError> {
         match self {

@@ -1,4 +1,5 @@
-//! Names given by people: products, channels, versions, platforms, components, access groups, segments.
+//! Names given by people: products, channels, versions, platforms, components, access groups, segments,
+//! credentials.
 //!
 //! Owns their alphabets and lengths, so that every later room may put them in a path, a log line
 //! or a metric without thinking. Nothing here is case-folded: names are compared byte by byte.
@@ -115,6 +116,11 @@ name_type!(
 name_type!(
     /// A named group of accounts or installs, such as `beta` or `veterans`.
     SegmentName, "segment", limits::NAME_BYTES_MAX, "._-"
+);
+
+name_type!(
+    /// The name of an API credential, such as `ci` or `desk.anna`.
+    CredentialName, "credential", limits::NAME_BYTES_MAX, "._-"
 );
 
 impl Platform {

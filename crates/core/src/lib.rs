@@ -6,9 +6,11 @@
 
 pub mod account;
 pub mod api;
+pub mod audit;
 pub mod blob;
 pub mod catalog;
 pub mod conditional;
+pub mod credential;
 pub mod desk;
 pub mod entitle;
 pub mod envelope;

@@ -27,6 +27,8 @@ pub enum Problem {
     TokenOverPlainHttp,
     /// Wrong or missing admin credentials.
     AdminCredentials,
+    /// The admin credential's role does not allow the call.
+    AdminForbidden,
     /// Something is not signed by the key that has to sign it.
     SignatureRefused,
     /// Too much from one peer.
@@ -48,7 +50,7 @@ pub enum Problem {
 }
 
 /// Problems that are no refusal, for the documentation and its test. [`all`] gives the others, too.
-pub const PLAIN: [Problem; 18] = [
+pub const PLAIN: [Problem; 19] = [
     Problem::BadRequest,
     Problem::MethodNotAllowed,
     Problem::PreconditionFailed,
@@ -58,6 +60,7 @@ pub const PLAIN: [Problem; 18] = [
     Problem::Misdirected,
     Problem::TokenOverPlainHttp,
     Problem::AdminCredentials,
+    Problem::AdminForbidden,
     Problem::SignatureRefused,
     Problem::TooManyRequests,
     Problem::Unavailable,
@@ -90,6 +93,7 @@ impl Problem {
             Self::Misdirected => "misdirected",
             Self::TokenOverPlainHttp => "token_over_plain_http",
             Self::AdminCredentials => "admin_credentials",
+            Self::AdminForbidden => "admin_forbidden",
             Self::SignatureRefused => "signature_refused",
             Self::TooManyRequests => "too_many_requests",
             Self::Unavailable => "unavailable",
@@ -108,7 +112,7 @@ impl Problem {
             Self::Refused(refusal) => refusal_status(refusal),
             Self::NotFound => 404,
             Self::AdminCredentials => 401,
-            Self::SignatureRefused => 403,
+            Self::AdminForbidden | Self::SignatureRefused => 403,
             Self::BadRequest | Self::TokenOverPlainHttp => 400,
             Self::MethodNotAllowed => 405,
             Self::PreconditionFailed => 412,
@@ -138,6 +142,7 @@ impl Problem {
             Self::Misdirected => "this listener does not serve that host",
             Self::TokenOverPlainHttp => "tokens are not accepted over plain http",
             Self::AdminCredentials => "admin credentials are missing or wrong",
+            Self::AdminForbidden => "the role of this admin credential does not allow this",
             Self::SignatureRefused => "this is not signed by the key that has to sign it",
             Self::TooManyRequests => "too much at once from this address",
             Self::Unavailable => "not available now, try again later",

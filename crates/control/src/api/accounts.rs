@@ -3,14 +3,15 @@
 
 use super::extract::{Answer, JsonOf, PathOf, QueryOf};
 use super::products::status;
+use super::table::{Routes, delete, get, post, put};
 use crate::accounts;
+use crate::actor::Actor;
 use crate::control::{Handle, Lane};
 use crate::error::CallError;
 use crate::imports;
+use crate::permit::Permission;
 use crate::snapshots;
-use axum::Router;
 use axum::extract::State;
-use axum::routing::{get, post};
 use http::StatusCode;
 use penstock_core::account::AccountId;
 use penstock_core::desk::{
@@ -18,14 +19,17 @@ use penstock_core::desk::{
 };
 use serde::Deserialize;
 
-pub(super) fn routes() -> Router<Handle> {
-    Router::new()
-        .route("/admin/v1/accounts", get(list))
-        .route("/admin/v1/accounts/{id}", get(show).put(put))
-        .route("/admin/v1/entitlements", post(grant))
-        .route("/admin/v1/entitlements/{id}", get(entitlement).delete(revoke))
-        .route("/admin/v1/imports", post(import))
-        .route("/admin/v1/snapshots", post(snapshot))
+pub(super) fn routes() -> Routes {
+    let (account_of, entitlement_of) = ("/admin/v1/accounts/{id}", "/admin/v1/entitlements/{id}");
+    Routes::new()
+        .add(get("/admin/v1/accounts", Permission::AccountsRead, "List accounts, page by page", list))
+        .add(get(account_of, Permission::AccountsRead, "Show an account and what it was given", show))
+        .add(put(account_of, Permission::AccountsPut, "Make an account or change it", put_account))
+        .add(post("/admin/v1/entitlements", Permission::EntitlementsWrite, "Give a product to an account", grant))
+        .add(get(entitlement_of, Permission::AccountsRead, "Show an entitlement", entitlement))
+        .add(delete(entitlement_of, Permission::EntitlementsWrite, "Take an entitlement back", revoke))
+        .add(post("/admin/v1/imports", Permission::EntitlementsWrite, "Import accounts and entitlements", import))
+        .add(post("/admin/v1/snapshots", Permission::SnapshotsWrite, "Write all accounts down for edges", snapshot))
 }
 
 #[derive(Debug, Deserialize)]
@@ -49,20 +53,22 @@ async fn show(State(handle): State<Handle>, PathOf(id): PathOf<AccountId>) -> Re
 }
 
 /// 201 for a new account, 200 for one that was there.
-async fn put(
+async fn put_account(
     State(handle): State<Handle>,
+    actor: Actor,
     PathOf(id): PathOf<AccountId>,
     JsonOf(wanted): JsonOf<PutAccount>,
 ) -> Result<Answer<AccountDetail>, CallError> {
-    let (detail, made) = handle.run(Lane::Write, move |node| accounts::put(node, id, &wanted)).await?;
+    let (detail, made) = handle.run(Lane::Write, move |node| accounts::put(node, &actor, id, &wanted)).await?;
     Ok(Answer(status(made), detail))
 }
 
 async fn grant(
     State(handle): State<Handle>,
+    actor: Actor,
     JsonOf(wanted): JsonOf<PostEntitlement>,
 ) -> Result<Answer<Entitlement>, CallError> {
-    let made = handle.run(Lane::Write, move |node| accounts::grant(node, &wanted)).await?;
+    let made = handle.run(Lane::Write, move |node| accounts::grant(node, &actor, &wanted)).await?;
     Ok(Answer(StatusCode::CREATED, made))
 }
 
@@ -71,17 +77,22 @@ async fn entitlement(State(handle): State<Handle>, PathOf(id): PathOf<u64>) -> R
     Ok(Answer(StatusCode::OK, found))
 }
 
-async fn revoke(State(handle): State<Handle>, PathOf(id): PathOf<u64>) -> Result<Answer<Entitlement>, CallError> {
-    let revoked = handle.run(Lane::Write, move |node| accounts::revoke(node, id)).await?;
+async fn revoke(
+    State(handle): State<Handle>,
+    actor: Actor,
+    PathOf(id): PathOf<u64>,
+) -> Result<Answer<Entitlement>, CallError> {
+    let revoked = handle.run(Lane::Write, move |node| accounts::revoke(node, &actor, id)).await?;
     Ok(Answer(StatusCode::OK, revoked))
 }
 
 /// Lines that are refused are named in the answer, which is a success all the same: the others were taken.
 async fn import(
     State(handle): State<Handle>,
+    actor: Actor,
     JsonOf(wanted): JsonOf<PostImport>,
 ) -> Result<Answer<ImportAnswer>, CallError> {
-    let answer = handle.run(Lane::Write, move |node| imports::take(node, &wanted.lines)).await?;
+    let answer = handle.run(Lane::Write, move |node| imports::take(node, &actor, &wanted.lines)).await?;
     Ok(Answer(StatusCode::OK, answer))
 }
 

@@ -5,14 +5,15 @@
 
 use super::extract::{Answer, JsonOf, PathOf, QueryOf, content_length};
 use super::products::status;
+use super::table::{Routes, delete, get, post, put};
+use crate::actor::Actor;
 use crate::blobs;
 use crate::control::{Handle, Lane};
 use crate::error::CallError;
+use crate::permit::Permission;
 use crate::upload;
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG};
 use http::{HeaderValue, StatusCode};
 use penstock_core::api::{BlobAnswer, MissingAnswer, MissingQuestion};
@@ -21,12 +22,15 @@ use penstock_core::desk::BlobsAnswer;
 use penstock_core::limits::PAGE_ROWS_MAX;
 use serde::Deserialize;
 
-pub(super) fn routes() -> Router<Handle> {
-    Router::new()
-        .route("/admin/v1/blobs", get(page))
-        .route("/admin/v1/blobs/missing", post(missing))
-        .route("/admin/v1/blobs/{blob}", get(read).put(write).delete(remove))
-        .route("/admin/v1/blobs/{blob}/open", post(open))
+pub(super) fn routes() -> Routes {
+    let one = "/admin/v1/blobs/{blob}";
+    Routes::new()
+        .add(get("/admin/v1/blobs", Permission::CatalogueRead, "List blobs, page by page", page))
+        .add(post("/admin/v1/blobs/missing", Permission::BlobsWrite, "Which of these blobs are not stored", missing))
+        .add(get(one, Permission::BlobsRead, "A blob's bytes", read))
+        .add(put(one, Permission::BlobsWrite, "Store a blob", write))
+        .add(delete(one, Permission::BlobsManage, "Remove a blob that no release refers to", remove))
+        .add(post("/admin/v1/blobs/{blob}/open", Permission::BlobsManage, "Let anyone read a blob", open))
 }
 
 #[derive(Debug, Deserialize)]
@@ -81,12 +85,20 @@ async fn read(State(handle): State<Handle>, PathOf(blob): PathOf<BlobId>) -> Res
     Ok(response)
 }
 
-async fn remove(State(handle): State<Handle>, PathOf(blob): PathOf<BlobId>) -> Result<Answer<BlobAnswer>, CallError> {
-    let answer = handle.run(Lane::Write, move |node| blobs::remove(node, blob)).await?;
+async fn remove(
+    State(handle): State<Handle>,
+    actor: Actor,
+    PathOf(blob): PathOf<BlobId>,
+) -> Result<Answer<BlobAnswer>, CallError> {
+    let answer = handle.run(Lane::Write, move |node| blobs::remove(node, &actor, blob)).await?;
     Ok(Answer(StatusCode::OK, answer))
 }
 
-async fn open(State(handle): State<Handle>, PathOf(blob): PathOf<BlobId>) -> Result<Answer<BlobAnswer>, CallError> {
-    let answer = handle.run(Lane::Write, move |node| blobs::open(node, blob)).await?;
+async fn open(
+    State(handle): State<Handle>,
+    actor: Actor,
+    PathOf(blob): PathOf<BlobId>,
+) -> Result<Answer<BlobAnswer>, CallError> {
+    let answer = handle.run(Lane::Write, move |node| blobs::open(node, &actor, blob)).await?;
     Ok(Answer(StatusCode::OK, answer))
 }

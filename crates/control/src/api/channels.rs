@@ -1,21 +1,24 @@
 //! `/admin/v1/products/{p}/channels`, `…/{c}`.
 
 use super::extract::{Answer, JsonOf, PathOf, PlatformQuery, QueryOf};
+use super::table::{Routes, get, put};
+use crate::actor::Actor;
 use crate::answers::{ChannelStanding, ChannelsStanding};
 use crate::channels;
 use crate::control::{Handle, Lane};
 use crate::error::CallError;
-use axum::Router;
+use crate::permit::Permission;
 use axum::extract::State;
-use axum::routing::get;
 use http::StatusCode;
 use penstock_core::api::MoveChannel;
 use penstock_core::id::{ChannelName, ProductId};
 
-pub(super) fn routes() -> Router<Handle> {
-    Router::new()
-        .route("/admin/v1/products/{product}/channels", get(list))
-        .route("/admin/v1/products/{product}/channels/{channel}", get(show).put(move_to))
+pub(super) fn routes() -> Routes {
+    let (all, one) = ("/admin/v1/products/{product}/channels", "/admin/v1/products/{product}/channels/{channel}");
+    Routes::new()
+        .add(get(all, Permission::CatalogueRead, "List what a product's channels offer", list))
+        .add(get(one, Permission::CatalogueRead, "Show what a channel offers", show))
+        .add(put(one, Permission::ChannelsWrite, "Offer a registered release in a channel", move_to))
 }
 
 async fn list(
@@ -37,9 +40,10 @@ async fn show(
 
 async fn move_to(
     State(handle): State<Handle>,
+    actor: Actor,
     PathOf((product, channel)): PathOf<(ProductId, ChannelName)>,
     JsonOf(wanted): JsonOf<MoveChannel>,
 ) -> Result<Answer<ChannelStanding>, CallError> {
-    let row = handle.run(Lane::Check, move |node| channels::move_to(node, &product, &channel, &wanted)).await?;
+    let row = handle.run(Lane::Check, move |node| channels::move_to(node, &actor, &product, &channel, &wanted)).await?;
     Ok(Answer(StatusCode::OK, row))
 }

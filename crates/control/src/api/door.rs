@@ -1,6 +1,9 @@
 //! What every request passes: its id, its credentials, its one log line, its problem document.
 
 use super::Credentials;
+use crate::actor::Actor;
+use crate::control::{Handle, Lane};
+use crate::credentials;
 use crate::error::{CallError, chain};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -15,11 +18,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const REQUEST_ID: &str = "x-request-id";
 /// Longest request id that is taken over from the sender.
 const REQUEST_ID_BYTES_MAX: usize = 64;
+/// How long a credential's secret is as text: nothing of another length is looked up.
+const SECRET_CHARACTERS: usize = 43;
 
 /// The credentials of one listener, and the numbers of its requests.
 #[derive(Clone)]
 pub(super) struct Door {
     credentials: Arc<Credentials>,
+    handle: Handle,
     ids: Arc<Ids>,
 }
 
@@ -30,50 +36,73 @@ struct Ids {
 }
 
 impl Door {
-    pub(super) fn new(credentials: Credentials) -> Self {
+    pub(super) fn new(credentials: Credentials, handle: Handle) -> Self {
         // Without randomness ids are only unique within the process, which is no reason to refuse.
         let prefix = getrandom::u64().unwrap_or_default();
-        Self { credentials: Arc::new(credentials), ids: Arc::new(Ids { prefix, next: AtomicU64::new(1) }) }
+        Self { credentials: Arc::new(credentials), handle, ids: Arc::new(Ids::new(prefix)) }
     }
 
-    fn admits(&self, headers: &HeaderMap) -> bool {
-        match &*self.credentials {
-            Credentials::Socket => true,
-            Credentials::Bearer(secret) => {
-                let mut values = headers.get_all(AUTHORIZATION).iter();
-                let (Some(value), None) = (values.next(), values.next()) else { return false };
-                bearer(value.as_bytes()).is_some_and(|offered| secret.matches(offered))
-            }
+    /// Who calls. Whatever is wrong with what was shown, the answer is the same.
+    async fn admit(&self, headers: &HeaderMap) -> Result<Actor, CallError> {
+        let token = match &*self.credentials {
+            Credentials::Socket => return Ok(Actor::socket()),
+            Credentials::Bearer(token) => token,
+        };
+        let mut values = headers.get_all(AUTHORIZATION).iter();
+        let (Some(value), None) = (values.next(), values.next()) else { return Err(CallError::Credentials) };
+        let offered = bearer(value.as_bytes()).ok_or(CallError::Credentials)?;
+        if token.matches(offered) {
+            return Ok(Actor::admin_token());
         }
+        if offered.len() != SECRET_CHARACTERS {
+            return Err(CallError::Credentials);
+        }
+        // Asked anew for every request: one that was revoked on another node is refused here too, at once.
+        let offered = offered.to_vec();
+        let holder = self.handle.run(Lane::Read, move |node| credentials::holder(node, &offered)).await?;
+        holder.ok_or(CallError::Credentials)
+    }
+}
+
+impl Ids {
+    const fn new(prefix: u64) -> Self {
+        Self { prefix, next: AtomicU64::new(1) }
     }
 
     fn request_id(&self, headers: &HeaderMap) -> String {
         let sent = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(|text| is_request_id(text));
         sent.map_or_else(
-            || format!("{:016x}-{:x}", self.ids.prefix, self.ids.next.fetch_add(1, Ordering::Relaxed)),
+            || format!("{:016x}-{:x}", self.prefix, self.next.fetch_add(1, Ordering::Relaxed)),
             str::to_owned,
         )
     }
 }
 
 /// The middleware around all routes and fallbacks.
-pub(super) async fn pass(State(door): State<Door>, request: Request, next: Next) -> Response {
-    let id = door.request_id(request.headers());
+pub(super) async fn pass(State(door): State<Door>, mut request: Request, next: Next) -> Response {
+    let id = door.ids.request_id(request.headers());
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let response =
-        if door.admits(request.headers()) { next.run(request).await } else { CallError::Credentials.into_response() };
+    let admitted = door.admit(request.headers()).await;
+    let actor = admitted.as_ref().map_or("", Actor::name).to_owned();
+    let response = match admitted {
+        Ok(actor) => {
+            request.extensions_mut().insert(actor);
+            next.run(request).await
+        }
+        Err(error) => error.into_response(),
+    };
     let response = finish(response, &id);
     let status = response.status();
     match response.extensions().get::<Arc<CallError>>() {
         Some(error) if status.is_server_error() => {
             let error = chain(error.as_ref());
-            tracing::error!(request_id = %id, %method, %path, %status, error, "an admin call failed");
+            tracing::error!(request_id = %id, actor, %method, %path, %status, error, "an admin call failed");
         }
         Some(error) => {
             let code = error.problem().code();
-            tracing::info!(request_id = %id, %method, %path, %status, code, "an admin call was refused");
+            tracing::info!(request_id = %id, actor, %method, %path, %status, code, "an admin call was refused");
         }
-        None => tracing::info!(request_id = %id, %method, %path, %status, "an admin call"),
+        None => tracing::info!(request_id = %id, actor, %method, %path, %status, "an admin call"),
     }
     response
 }
@@ -151,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_senders_id_is_kept_only_when_it_is_harmless() {
-        let door = Door::new(Credentials::Socket);
+        let door = Ids::new(7);
         let mut headers = HeaderMap::new();
         headers.insert(REQUEST_ID, HeaderValue::from_static("edge-7f.3"));
         assert_eq!(door.request_id(&headers), "edge-7f.3");

@@ -1,21 +1,21 @@
 //! `/admin/v1/status`, `/admin/v1/tokens`, `/admin/v1/jwks`, `/admin/v1/explain`: the node itself.
 
 use super::extract::{Answer, JsonOf};
+use super::table::{Routes, get, post};
 use crate::control::{Handle, Lane, Node};
 use crate::error::CallError;
-use axum::Router;
+use crate::permit::Permission;
 use axum::extract::State;
-use axum::routing::{get, post};
 use http::StatusCode;
 use penstock_core::api::{MintToken, TokenAnswer};
 use penstock_core::desk::{ExplainAnswer, ExplainQuestion, JwksAnswer, StatusAnswer};
 
-pub(super) fn routes() -> Router<Handle> {
-    Router::new()
-        .route("/admin/v1/status", get(status))
-        .route("/admin/v1/tokens", post(mint))
-        .route("/admin/v1/jwks", get(jwks))
-        .route("/admin/v1/explain", post(explain))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .add(get("/admin/v1/status", Permission::Status, "The node in numbers", status))
+        .add(post("/admin/v1/tokens", Permission::TokensMint, "Sign a token for an account", mint))
+        .add(get("/admin/v1/jwks", Permission::Status, "The keys that verify this node's tokens", jwks))
+        .add(post("/admin/v1/explain", Permission::Explain, "Why somebody may or may not read something", explain))
 }
 
 async fn status(State(handle): State<Handle>) -> Result<Answer<StatusAnswer>, CallError> {

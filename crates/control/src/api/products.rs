@@ -1,25 +1,34 @@
 //! `/admin/v1/products`, `…/{p}`, `…/{p}/signing`, `…/{p}/rotations`.
 
 use super::extract::{Answer, JsonOf, PathOf};
+use super::table::{Routes, get, post};
+use crate::actor::Actor;
 use crate::control::{Handle, Lane};
 use crate::error::CallError;
+use crate::permit::Permission;
 use crate::products::{self, Made};
 use crate::rotations;
-use axum::Router;
 use axum::extract::State;
-use axum::routing::{get, post};
 use http::StatusCode;
 use penstock_core::api::{ProductsAnswer, PutProduct, SigningAnswer};
 use penstock_core::catalog::Product;
 use penstock_core::desk::{PostRotation, RotationAnswer};
 use penstock_core::id::ProductId;
 
-pub(super) fn routes() -> Router<Handle> {
-    Router::new()
-        .route("/admin/v1/products", get(list).post(put))
-        .route("/admin/v1/products/{product}", get(show))
-        .route("/admin/v1/products/{product}/signing", get(signing))
-        .route("/admin/v1/products/{product}/rotations", post(rotate))
+pub(super) fn routes() -> Routes {
+    let (all, one) = ("/admin/v1/products", "/admin/v1/products/{product}");
+    let (signing_of, rotations_of) = ("/admin/v1/products/{product}/signing", "/admin/v1/products/{product}/rotations");
+    Routes::new()
+        .add(get(all, Permission::CatalogueRead, "List products", list))
+        .add(post(all, Permission::ProductsWrite, "Make a product or change it", put))
+        .add(get(one, Permission::CatalogueRead, "Show a product", show))
+        .add(get(signing_of, Permission::CatalogueRead, "What a publisher must know before it signs", signing))
+        .add(post(
+            rotations_of,
+            Permission::ReleasesWrite,
+            "Replace the publisher's keys by their own signed word",
+            rotate,
+        ))
 }
 
 async fn list(State(handle): State<Handle>) -> Result<Answer<ProductsAnswer>, CallError> {
@@ -28,8 +37,12 @@ async fn list(State(handle): State<Handle>) -> Result<Answer<ProductsAnswer>, Ca
 }
 
 /// 201 for a new product, 200 for one that was there.
-async fn put(State(handle): State<Handle>, JsonOf(wanted): JsonOf<PutProduct>) -> Result<Answer<Product>, CallError> {
-    let (product, made) = handle.run(Lane::Write, move |node| products::put(node, wanted)).await?;
+async fn put(
+    State(handle): State<Handle>,
+    actor: Actor,
+    JsonOf(wanted): JsonOf<PutProduct>,
+) -> Result<Answer<Product>, CallError> {
+    let (product, made) = handle.run(Lane::Write, move |node| products::put(node, &actor, wanted)).await?;
     Ok(Answer(status(made), product))
 }
 
@@ -48,10 +61,11 @@ async fn signing(
 
 async fn rotate(
     State(handle): State<Handle>,
+    actor: Actor,
     PathOf(product): PathOf<ProductId>,
     JsonOf(wanted): JsonOf<PostRotation>,
 ) -> Result<Answer<RotationAnswer>, CallError> {
-    let answer = handle.run(Lane::Write, move |node| rotations::add(node, &product, &wanted)).await?;
+    let answer = handle.run(Lane::Write, move |node| rotations::add(node, &actor, &product, &wanted)).await?;
     Ok(Answer(StatusCode::OK, answer))
 }
 

@@ -2,13 +2,14 @@
 
 use super::extract::{Answer, JsonOf, PathOf, PlatformQuery, QueryOf};
 use super::products::status;
+use super::table::{Routes, get, post};
+use crate::actor::Actor;
 use crate::answers::ReleaseChange;
 use crate::control::{Handle, Lane};
 use crate::error::CallError;
+use crate::permit::Permission;
 use crate::releases::{self, Members};
-use axum::Router;
 use axum::extract::State;
-use axum::routing::{get, post};
 use http::StatusCode;
 use penstock_core::api::{RegisterRelease, ReleasesAnswer};
 use penstock_core::catalog::{Release, ReleaseState};
@@ -16,13 +17,18 @@ use penstock_core::desk::ReleaseDetail;
 use penstock_core::id::{Platform, ProductId, Version};
 use serde::Deserialize;
 
-pub(super) fn routes() -> Router<Handle> {
-    let release = "/admin/v1/products/{product}/releases/{version}";
-    Router::new()
-        .route("/admin/v1/products/{product}/releases", get(list).post(register))
-        .route(release, get(show))
-        .route(&format!("{release}/withdraw"), post(withdraw))
-        .route(&format!("{release}/restore"), post(restore))
+pub(super) fn routes() -> Routes {
+    let (all, one) = ("/admin/v1/products/{product}/releases", "/admin/v1/products/{product}/releases/{version}");
+    let (withdrawn, restored) = (
+        "/admin/v1/products/{product}/releases/{version}/withdraw",
+        "/admin/v1/products/{product}/releases/{version}/restore",
+    );
+    Routes::new()
+        .add(get(all, Permission::CatalogueRead, "List a product's releases, newest first", list))
+        .add(post(all, Permission::ReleasesWrite, "Register a release", register))
+        .add(get(one, Permission::CatalogueRead, "Show a release", show))
+        .add(post(withdrawn, Permission::ReleasesWithdraw, "Take a release back", withdraw))
+        .add(post(restored, Permission::ReleasesWithdraw, "Give a release out again", restore))
 }
 
 #[derive(Debug, Deserialize)]
@@ -45,10 +51,12 @@ async fn list(
 /// 201 for a new release, 200 for the same one again.
 async fn register(
     State(handle): State<Handle>,
+    actor: Actor,
     PathOf(product): PathOf<ProductId>,
     JsonOf(request): JsonOf<RegisterRelease>,
 ) -> Result<Answer<Release>, CallError> {
-    let (release, made) = handle.run(Lane::Check, move |node| releases::register(node, &product, &request)).await?;
+    let (release, made) =
+        handle.run(Lane::Check, move |node| releases::register(node, &actor, &product, &request)).await?;
     Ok(Answer(status(made), release))
 }
 
@@ -65,26 +73,29 @@ async fn show(
 
 async fn withdraw(
     handle: State<Handle>,
+    actor: Actor,
     names: PathOf<(ProductId, Version)>,
     query: QueryOf<PlatformQuery>,
 ) -> Result<Answer<ReleaseChange>, CallError> {
-    set_state(handle, names, query, ReleaseState::Withdrawn).await
+    set_state(handle, actor, names, query, ReleaseState::Withdrawn).await
 }
 
 async fn restore(
     handle: State<Handle>,
+    actor: Actor,
     names: PathOf<(ProductId, Version)>,
     query: QueryOf<PlatformQuery>,
 ) -> Result<Answer<ReleaseChange>, CallError> {
-    set_state(handle, names, query, ReleaseState::Live).await
+    set_state(handle, actor, names, query, ReleaseState::Live).await
 }
 
 async fn set_state(
     State(handle): State<Handle>,
+    actor: Actor,
     PathOf((product, version)): PathOf<(ProductId, Version)>,
     QueryOf(PlatformQuery { platform }): QueryOf<PlatformQuery>,
     state: ReleaseState,
 ) -> Result<Answer<ReleaseChange>, CallError> {
-    let change = move |node: &_| releases::set_state(node, &product, &platform, &version, state);
+    let change = move |node: &_| releases::set_state(node, &actor, &product, &platform, &version, state);
     Ok(Answer(StatusCode::OK, handle.run(Lane::Write, change).await?))
 }

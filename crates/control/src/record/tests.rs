@@ -23,8 +23,9 @@ fn product(id: &str, title: &str) -> Product {
 }
 
 fn add(record: &Record, product: &Product) -> Result<(), RecordError> {
-    record.write(NOW, |batch| {
+    record.write(&Actor::node(), NOW, |batch| {
         products::put(batch.connection(), product, batch.now())?;
+        batch.audit(&audit::Deed::new("product.put", product.id.to_string()).after(product)?)?;
         batch.tell(CatalogChange::Product(product.clone()))
     })
 }
@@ -81,14 +82,14 @@ fn readers_cannot_write() {
 fn what_fails_is_not_told_and_takes_no_number() {
     for (_dir, record, heard) in opened() {
         add(&record, &product("a", "")).expect("added");
-        let failed: Result<(), RecordError> = record.write(NOW, |batch| {
+        let failed: Result<(), RecordError> = record.write(&Actor::node(), NOW, |batch| {
             batch.tell(CatalogChange::Product(product("b", "")))?;
             Err(RecordError::Damaged { what: "test" })
         });
         assert!(failed.is_err());
         assert_eq!((newest(&record), lock(&heard.0).len()), (1, 1));
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            record.write::<(), RecordError>(NOW, |batch| {
+            record.write::<(), RecordError>(&Actor::node(), NOW, |batch| {
                 batch.tell(CatalogChange::Product(product("c", "")))?;
                 panic!("in the middle")
             })
@@ -96,6 +97,21 @@ fn what_fails_is_not_told_and_takes_no_number() {
         assert!(panicked.is_err());
         add(&record, &product("d", "")).expect("the record goes on after a panic");
         assert_eq!((newest(&record), lock(&heard.0).len()), (2, 2));
+    }
+}
+
+#[test]
+fn what_is_not_audited_is_not_done() {
+    for (_dir, record, heard) in opened() {
+        let forgotten = record.write(&Actor::node(), NOW, |batch| {
+            products::put(batch.connection(), &product("a", ""), batch.now())?;
+            batch.tell(CatalogChange::Product(product("a", "")))
+        });
+        assert!(matches!(forgotten, Err(RecordError::Unaudited)));
+        assert_eq!((newest(&record), lock(&heard.0).len()), (0, 0));
+        record.write(&Actor::node(), NOW, |_| Ok::<_, RecordError>(())).expect("nothing changed, nothing to say");
+        add(&record, &product("a", "")).expect("audited");
+        assert_eq!(record.read::<_, RecordError>(audit::newest).expect("read"), 1);
     }
 }
 
@@ -185,7 +201,7 @@ fn numbers_have_no_gap_and_no_reader_sees_one_before_all_smaller_ones() {
                 scope.spawn(move || {
                     for round in 0..ROUNDS {
                         add(record, &product(&format!("p{writer}-{round}"), "")).expect("added");
-                        let given_up = record.write(NOW, |batch| {
+                        let given_up = record.write(&Actor::node(), NOW, |batch| {
                             batch.tell(CatalogChange::Product(product("never", "")))?;
                             Err::<(), _>(RecordError::Damaged { what: "test" })
                         });
@@ -221,7 +237,7 @@ fn a_log_that_went_back_is_noticed() {
         add(&record, &product("a", "")).expect("added");
         add(&record, &product("b", "")).expect("added");
         record
-            .write(NOW, |batch| {
+            .keep_house(NOW, |batch| {
                 batch.connection().execute("DELETE FROM change_log WHERE sequence = 2", &[])?;
                 batch.connection().execute("UPDATE counters SET last = 1 WHERE name = 'change_log'", &[])?;
                 Ok::<_, RecordError>(())

@@ -46,6 +46,7 @@ pub(crate) struct Session {
     has_failed: Flag<bool>,
     /// The transaction could not even be rolled back.
     is_lost: Flag<bool>,
+    rows_written: Flag<u64>,
 }
 
 impl Session {
@@ -61,6 +62,7 @@ impl Session {
             statements: RefCell::default(),
             has_failed: Flag::new(false),
             is_lost: Flag::new(false),
+            rows_written: Flag::new(0),
         };
         session.set_up(access)?;
         Ok(session)
@@ -89,10 +91,16 @@ impl Session {
 
     pub(super) fn execute(&self, sql: &str, values: &[Value<'_>]) -> Result<u64, SqlError> {
         let parameters: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as _).collect();
-        self.run(|client| {
+        let rows = self.run(|client| {
             let statement = self.prepared(client, sql)?;
             client.execute(&statement, &parameters)
-        })
+        })?;
+        self.rows_written.set(self.rows_written.get() + rows);
+        Ok(rows)
+    }
+
+    pub(super) fn rows_written(&self) -> u64 {
+        self.rows_written.get()
     }
 
     pub(super) fn execute_script(&self, sql: &str) -> Result<(), SqlError> {

@@ -45,6 +45,10 @@ impl Session {
         Ok(statement.raw_execute()? as u64)
     }
 
+    pub(super) fn rows_written(&self) -> u64 {
+        self.0.total_changes()
+    }
+
     pub(super) fn execute_script(&self, sql: &str) -> Result<(), SqlError> {
         Ok(self.0.execute_batch(sql)?)
     }

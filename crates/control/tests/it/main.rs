@@ -2,10 +2,12 @@
 //! test on both engines, unless it says why not.
 
 mod accounts;
+mod audit;
 mod behind;
 mod blobs;
 mod channels;
 mod crash;
+mod credentials;
 mod door;
 mod fleet;
 mod migrations;

@@ -315,6 +315,15 @@ impl World {
     pub(crate) async fn put(&self, path: &str, body: &impl serde::Serialize) -> Reply {
         self.call(Method::PUT, path, serde_json::to_vec(body).expect("json")).await
     }
+    /// A router as the network meets it.
+    pub(crate) fn network(&self) -> Router {
+        self.control.router(Credentials::Bearer(self.control.admin_token().clone()))
+    }
+    /// Makes a credential and returns its secret.
+    pub(crate) async fn credential(&self, wanted: &Value) -> String {
+        let made: penstock_core::credential::CredentialMade = self.post("/credentials", wanted).await.ok();
+        made.secret
+    }
     pub(crate) async fn product(&self, id: &str, access: &str) {
         let reply = self.post("/products", &serde_json::json!({ "id": id, "access": access })).await;
         reply.ok::<Value>();
@@ -365,6 +374,13 @@ impl Node {
         let body = serde_json::json!({ "platform": "any", "version": version }).to_string().into_bytes();
         self.call(Method::PUT, &format!("/products/game/channels/{channel}"), body).await.ok::<Value>();
     }
+}
+
+/// A request with a credential.
+pub(crate) async fn send_as(router: &Router, secret: &str, method: Method, path: &str, body: &Value) -> Reply {
+    let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
+    let request = Request::builder().method(method).uri(format!("/admin/v1{path}"));
+    send(router, request.header("authorization", format!("Bearer {secret}")).body(body).expect("a request")).await
 }
 
 pub(crate) async fn send(router: &Router, request: Request<Body>) -> Reply {
