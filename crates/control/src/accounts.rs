@@ -232,14 +232,6 @@ pub(crate) fn check_terms(terms: &Terms) -> Result<(), CallError> {
     if counts.into_iter().chain([terms.regions.len()]).any(|count| count > PAGE_ROWS_MAX) {
         return Err(CallError::TooLarge { what: "a set of the terms", max: PAGE_ROWS_MAX as u64 });
     }
-    if !terms.components.is_empty() {
-        // Components of one access group share packs, so a limit by component would not keep anybody from the others.
-        return Err(CallError::Malformed(
-            "terms.components: components share packs within an access group: give the component a group of its own and \
-             name that in terms.groups"
-                .to_owned(),
-        ));
-    }
     terms.agreement.iter().try_for_each(|agreement| check_agreement(agreement))
 }
 

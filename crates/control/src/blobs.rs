@@ -1,11 +1,11 @@
 //! Blobs of the store as the desk sees them: which are missing, list, open, remove.
 
 use crate::actor::Actor;
-use crate::audience::forbids_opening;
 use crate::control::Node;
 use crate::error::CallError;
 use crate::record::audit::Deed;
 use crate::record::{blobs, releases};
+use crate::sql::Connection;
 use penstock_core::api::{BlobAnswer, MissingAnswer, MissingQuestion};
 use penstock_core::blob::{BlobId, BlobSize};
 use penstock_core::catalog::CatalogChange;
@@ -53,20 +53,13 @@ pub(crate) fn page(node: &Node, after: Option<BlobId>, limit: usize) -> Result<B
     Ok(BlobsAnswer { blobs: rows, next })
 }
 
-/// Lets anyone read a stored blob; refused when a release owes it to fewer people.
+/// Lets anyone read a stored blob; refused when it is part of a release, whose product decides who may read it and
+/// where, today and after its next change.
 pub(crate) fn open(node: &Node, actor: &Actor, blob: BlobId) -> Result<BlobAnswer, CallError> {
     actor.require_no_limit()?;
     node.record.write(actor, node.now(), |batch| {
         let size = node.stored_size(blob)?;
-        let uses = releases::uses_of(batch.connection(), blob)?;
-        if let Some(row) = forbids_opening(&uses) {
-            return Err(CallError::Audience {
-                blob,
-                product: row.known.product.clone(),
-                group: row.known.group.clone(),
-                version: row.version.clone(),
-            });
-        }
+        refuse_in_use(batch.connection(), blob)?;
         if !blobs::get(batch.connection(), blob)?.is_some_and(|row| row.open) {
             blobs::add(batch.connection(), blob, size, batch.now())?;
             blobs::open(batch.connection(), blob)?;
@@ -84,9 +77,7 @@ pub(crate) fn open(node: &Node, actor: &Actor, blob: BlobId) -> Result<BlobAnswe
 pub(crate) fn remove(node: &Node, actor: &Actor, blob: BlobId) -> Result<BlobAnswer, CallError> {
     actor.require_no_limit()?;
     node.record.write(actor, node.now(), |batch| {
-        if let Some(row) = releases::uses_of(batch.connection(), blob)?.into_iter().next() {
-            return Err(CallError::InUse { blob, product: row.known.product, version: row.version });
-        }
+        refuse_in_use(batch.connection(), blob)?;
         let row = blobs::get(batch.connection(), blob)?;
         let stored = node.size_of(blob)?;
         let bytes = match (&row, stored) {
@@ -104,4 +95,11 @@ pub(crate) fn remove(node: &Node, actor: &Actor, blob: BlobId) -> Result<BlobAns
         }
         Ok(BlobAnswer { blob, bytes })
     })
+}
+
+fn refuse_in_use(connection: &Connection, blob: BlobId) -> Result<(), CallError> {
+    match releases::uses_of(connection, blob)?.into_iter().next() {
+        Some(row) => Err(CallError::InUse { blob, product: row.known.product, version: row.version }),
+        None => Ok(()),
+    }
 }

@@ -12,7 +12,9 @@ use crate::token::TokenError;
 use penstock_core::account::AccountId;
 use penstock_core::blob::BlobId;
 use penstock_core::credential::Role;
-use penstock_core::id::{AccessGroup, ChannelName, CredentialName, NameError, Platform, ProductId, Version};
+use penstock_core::id::{
+    AccessGroup, ChannelName, ComponentName, CredentialName, NameError, Platform, ProductId, Version,
+};
 use penstock_core::manifest::ManifestError;
 use penstock_core::reply::Problem;
 use penstock_core::trust::TrustError;
@@ -133,17 +135,13 @@ pub enum CallError {
     },
     /// Reuse would let more people read a blob than were owed it.
     #[error(
-        "blob {blob} belongs to access group {group} of product {product} (release {version}): referring to it here would let others read it; publish this content in packs of its own"
+        "blob {blob} belongs to {owner}: referring to it here would let others read it; publish this content in packs of its own"
     )]
     Audience {
         /// The blob.
         blob: BlobId,
-        /// The product that owns it.
-        product: ProductId,
-        /// The group that it was published for.
-        group: AccessGroup,
-        /// A release that refers to it.
-        version: Version,
+        /// Who may read it, and a release that refers to it. Boxed, because it is four names.
+        owner: Box<BlobOwner>,
     },
     /// The blob is part of a release.
     #[error("blob {blob} is part of release {version} of {product}")]
@@ -286,17 +284,32 @@ const fn record_problem(error: &RecordError) -> Problem {
     }
 }
 
+/// Who may read a blob already.
+#[derive(Debug, thiserror::Error)]
+#[error("component {component} and access group {group} of product {product} (release {version})")]
+pub struct BlobOwner {
+    /// The product that owns it.
+    pub product: ProductId,
+    /// The component that it was published for.
+    pub component: ComponentName,
+    /// The group that it was published for.
+    pub group: AccessGroup,
+    /// A release that refers to it.
+    pub version: Version,
+}
+
 const fn registration_problem(error: &RegistrationError) -> Problem {
     match error {
         RegistrationError::Publisher { .. }
         | RegistrationError::Manifest { source: ManifestError::Signature(_), .. } => Problem::SignatureRefused,
-        RegistrationError::TwoGroups { .. } => Problem::Conflict,
+        RegistrationError::TwoComponents { .. } => Problem::Conflict,
         RegistrationError::PublisherText(_)
         | RegistrationError::Manifest { .. }
         | RegistrationError::ManifestNotMember(_)
         | RegistrationError::PartNotMember { .. }
         | RegistrationError::Group { .. }
-        | RegistrationError::UnknownGroup { .. } => Problem::BadRequest,
+        | RegistrationError::UnknownComponent { .. }
+        | RegistrationError::PartElsewhere { .. } => Problem::BadRequest,
     }
 }
 

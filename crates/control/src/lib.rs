@@ -49,7 +49,7 @@ mod upload;
 pub use answers::{ChannelStanding, ChannelsStanding, ReleaseChange};
 pub use api::Credentials;
 pub use control::{Control, ControlError, ControlOptions, RenewReport};
-pub use error::CallError;
+pub use error::{BlobOwner, CallError};
 pub use keys::{KeyFileError, pseudonym_key};
 pub use record::RecordError;
 pub use secret::SecretText;

@@ -6,7 +6,7 @@ use penstock_core::catalog::BlobMember;
 use penstock_core::id::{AccessGroup, ComponentName, ProductId};
 use penstock_core::keys::{KeyError, TrustSet};
 use penstock_core::manifest::{self, Expected, ManifestError, Root, VerifiedManifest};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Why a registration is refused, the record aside.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -55,23 +55,33 @@ pub enum RegistrationError {
         /// The group of that component in the root.
         expected: AccessGroup,
     },
-    /// A member is listed for a group that the root does not have.
-    #[error("blob {blob} is listed under access group {group}, which the manifest does not have")]
-    UnknownGroup {
+    /// A member is listed for a component that the root does not have.
+    #[error("blob {blob} is listed under component {component}, which the manifest does not have")]
+    UnknownComponent {
         /// The blob.
         blob: BlobId,
-        /// The group listed.
-        group: AccessGroup,
+        /// The component listed.
+        component: ComponentName,
+    },
+    /// A part is listed under another component than the one that it is a part of.
+    #[error("part {blob} is listed under component {listed}; the manifest has it in {component}")]
+    PartElsewhere {
+        /// The part's blob.
+        blob: BlobId,
+        /// The component listed.
+        listed: ComponentName,
+        /// The component that needs it.
+        component: ComponentName,
     },
     /// One blob, two audiences.
-    #[error("blob {blob} is listed under the access groups {one} and {other}: a blob belongs to one")]
-    TwoGroups {
+    #[error("blob {blob} is listed under the components {one} and {other}: a blob belongs to one")]
+    TwoComponents {
         /// The blob.
         blob: BlobId,
-        /// The first group listed.
-        one: AccessGroup,
+        /// The first component listed.
+        one: ComponentName,
         /// The second.
-        other: AccessGroup,
+        other: ComponentName,
     },
 }
 
@@ -100,84 +110,64 @@ pub(crate) fn check_manifest(
 
 /// Checks the list of blobs against the signed root; returns it sorted and without repetitions.
 ///
-/// The root names its parts, so those must be listed under its own components and groups. Which
-/// packs hold the content stands inside the parts, which control does not read; their audience is
-/// at least held against the groups that the root knows.
+/// Each blob is listed once, under a component of the root and that one's group. The root names its parts, so those must
+/// be listed where it has them. Which packs hold the content stands inside the parts, which control does not read: a list
+/// that claims too much is held against the record by [`crate::audience`], and one that claims too little is a release
+/// whose own clients cannot install it. The publisher proves before it uploads that each component's parts refer to its
+/// own packs and the base's.
 pub(crate) fn check_members(
     root: &Root,
     manifest: BlobId,
     members: &[BlobMember],
 ) -> Result<Vec<BlobMember>, RegistrationError> {
-    let groups: BTreeMap<&ComponentName, &AccessGroup> = root.components.iter().map(|c| (&c.name, &c.group)).collect();
-    let base = AccessGroup::base();
-    let mut known_groups: BTreeSet<&AccessGroup> = groups.values().copied().collect();
-    known_groups.insert(&base);
-    let mut group_of: BTreeMap<BlobId, &AccessGroup> = BTreeMap::new();
+    let mut groups: BTreeMap<&ComponentName, &AccessGroup> =
+        root.components.iter().map(|component| (&component.name, &component.group)).collect();
+    // A root may leave its base out when that is empty; the manifest itself is listed under it all the same.
+    let (base, base_group) = (ComponentName::base(), AccessGroup::base());
+    groups.entry(&base).or_insert(&base_group);
+    let mut component_of: BTreeMap<BlobId, &ComponentName> = BTreeMap::new();
     for member in members {
-        if member.blob != manifest {
-            check_group(member, groups.get(&member.component).copied(), &known_groups)?;
-        } else if !known_groups.contains(&member.group) {
-            return Err(unknown_group(member));
-        }
-        let first = *group_of.entry(member.blob).or_insert(&member.group);
-        if *first != member.group {
-            let (one, other) = (first.clone(), member.group.clone());
-            return Err(RegistrationError::TwoGroups { blob: member.blob, one, other });
+        check_group(member, groups.get(&member.component).copied())?;
+        let first = *component_of.entry(member.blob).or_insert(&member.component);
+        if *first != member.component {
+            let (one, other) = (first.clone(), member.component.clone());
+            return Err(RegistrationError::TwoComponents { blob: member.blob, one, other });
         }
     }
-    if !group_of.contains_key(&manifest) {
+    if !component_of.contains_key(&manifest) {
         return Err(RegistrationError::ManifestNotMember(manifest));
     }
     for component in &root.components {
         for part in component.tree.iter().chain(&component.chunks) {
-            check_part(part.blob, &component.name, &component.group, &group_of)?;
+            check_part(part.blob, &component.name, component_of.get(&part.blob).copied())?;
         }
     }
     let mut sorted = members.to_vec();
-    sorted.sort_by(|a, b| (&a.blob, &a.component).cmp(&(&b.blob, &b.component)));
+    sorted.sort_by_key(|member| member.blob);
     sorted.dedup();
     Ok(sorted)
 }
 
-fn check_group(
-    member: &BlobMember,
-    expected: Option<&AccessGroup>,
-    known: &BTreeSet<&AccessGroup>,
-) -> Result<(), RegistrationError> {
+fn check_group(member: &BlobMember, expected: Option<&AccessGroup>) -> Result<(), RegistrationError> {
+    let BlobMember { blob, component, group } = member.clone();
     match expected {
-        // A pack of an earlier release may carry the name of a component that is no more.
-        None if known.contains(&member.group) => Ok(()),
-        None => Err(unknown_group(member)),
-        Some(expected) if *expected == member.group => Ok(()),
-        Some(expected) => Err(RegistrationError::Group {
-            blob: member.blob,
-            component: member.component.clone(),
-            group: member.group.clone(),
-            expected: expected.clone(),
-        }),
+        None => Err(RegistrationError::UnknownComponent { blob, component }),
+        Some(expected) if *expected == group => Ok(()),
+        Some(expected) => Err(RegistrationError::Group { blob, component, group, expected: expected.clone() }),
     }
 }
 
 fn check_part(
     blob: BlobId,
     component: &ComponentName,
-    group: &AccessGroup,
-    group_of: &BTreeMap<BlobId, &AccessGroup>,
+    listed: Option<&ComponentName>,
 ) -> Result<(), RegistrationError> {
-    match group_of.get(&blob) {
-        None => Err(RegistrationError::PartNotMember { blob, component: component.clone() }),
-        Some(listed) if *listed == group => Ok(()),
-        Some(listed) => Err(RegistrationError::Group {
-            blob,
-            component: component.clone(),
-            group: (*listed).clone(),
-            expected: group.clone(),
-        }),
+    let component = component.clone();
+    match listed {
+        None => Err(RegistrationError::PartNotMember { blob, component }),
+        Some(listed) if *listed == component => Ok(()),
+        Some(listed) => Err(RegistrationError::PartElsewhere { blob, listed: listed.clone(), component }),
     }
-}
-
-fn unknown_group(member: &BlobMember) -> RegistrationError {
-    RegistrationError::UnknownGroup { blob: member.blob, group: member.group.clone() }
 }
 
 #[cfg(test)]
@@ -249,15 +239,16 @@ mod tests {
         let checked = check(&list).expect("good");
         assert_eq!(checked.len(), members().len());
         assert!(checked.windows(2).all(|pair| pair[0].blob <= pair[1].blob));
-        let mut old = members();
-        old.push(member("old pack", "removed-component", "base"));
-        assert!(check(&old).is_ok(), "a pack of an earlier release keeps its component's name");
+        let mut baseless = root();
+        baseless.components.remove(0);
+        let rest = [&members()[..1], &members()[4..]].concat();
+        assert!(check_members(&baseless, BlobId::of(b"manifest"), &rest).is_ok(), "the manifest is the base's");
     }
 
     #[test]
     fn each_wrong_list_has_its_own_refusal() {
         type Case = (&'static str, fn(&mut Vec<BlobMember>), fn(&RegistrationError) -> bool);
-        let cases: [Case; 6] = [
+        let cases: [Case; 8] = [
             ("no manifest", |m| drop(m.remove(0)), |e| matches!(e, RegistrationError::ManifestNotMember(_))),
             ("no part", |m| drop(m.remove(5)), |e| matches!(e, RegistrationError::PartNotMember { .. })),
             (
@@ -268,17 +259,27 @@ mod tests {
             (
                 "part of the add-on for all",
                 |m| m[4] = member("dlc tree", "base", "base"),
+                |e| matches!(e, RegistrationError::PartElsewhere { .. }),
+            ),
+            (
+                "a component of nobody",
+                |m| m.push(member("x", "other", "base")),
+                |e| matches!(e, RegistrationError::UnknownComponent { .. }),
+            ),
+            (
+                "the manifest for some",
+                |m| m[0] = member("manifest", "base", "owners"),
                 |e| matches!(e, RegistrationError::Group { .. }),
             ),
             (
-                "a group of nobody",
-                |m| m.push(member("x", "other", "strangers")),
-                |e| matches!(e, RegistrationError::UnknownGroup { .. }),
+                "two components",
+                |m| m.push(member("base pack", "dlc", "owners")),
+                |e| matches!(e, RegistrationError::TwoComponents { .. }),
             ),
             (
-                "two audiences",
-                |m| m.push(member("base pack", "dlc", "owners")),
-                |e| matches!(e, RegistrationError::TwoGroups { .. }),
+                "two groups",
+                |m| m.push(member("base pack", "base", "owners")),
+                |e| matches!(e, RegistrationError::Group { .. }),
             ),
         ];
         for (name, spoil, expected) in cases {

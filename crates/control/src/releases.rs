@@ -2,10 +2,10 @@
 
 use crate::actor::Actor;
 use crate::answers::ReleaseChange;
-use crate::audience::{Audience, forbidding_use};
+use crate::audience::{KnownUse, forbidding_use};
 use crate::channels;
 use crate::control::Node;
-use crate::error::CallError;
+use crate::error::{BlobOwner, CallError};
 use crate::heads::{DelegationError, InForce, check_delegation, check_follows};
 use crate::log;
 use crate::products::{Made, find, publisher_in_force};
@@ -17,10 +17,11 @@ use crate::registration::{check_manifest, check_members, check_publisher};
 use crate::sql::Connection;
 use bytes::Bytes;
 use penstock_core::api::RegisterRelease;
+use penstock_core::audience::Audience;
 use penstock_core::blob::BlobId;
 use penstock_core::catalog::{BlobMember, CatalogChange, Release, ReleaseState};
 use penstock_core::desk::ReleaseDetail;
-use penstock_core::id::{AccessGroup, Platform, ProductId, Version};
+use penstock_core::id::{Platform, ProductId, Version};
 use penstock_core::keys::TrustSet;
 use penstock_core::limits::ENVELOPE_BYTES_MAX;
 use penstock_core::manifest::Root;
@@ -307,21 +308,22 @@ fn same_again(
 
 /// Refuses a release that would let more people read a blob than were owed it.
 fn check_audiences(connection: &Connection, product: &ProductId, members: &[BlobMember]) -> Result<(), CallError> {
-    let mut by_group: BTreeMap<&AccessGroup, Vec<BlobId>> = BTreeMap::new();
+    let mut by_audience: BTreeMap<Audience<'_>, Vec<BlobId>> = BTreeMap::new();
     for member in members {
-        by_group.entry(&member.group).or_default().push(member.blob);
+        by_audience.entry(member.audience()).or_default().push(member.blob);
     }
     let mut doubtful = BTreeSet::new();
-    for (group, blobs) in by_group {
-        doubtful.extend(releases::used_otherwise(connection, product, group, &blobs)?);
+    for (audience, blobs) in by_audience {
+        doubtful.extend(releases::used_otherwise(connection, product, &audience, &blobs)?);
     }
     for member in members.iter().filter(|member| doubtful.contains(&member.blob)) {
         let uses = releases::uses_of(connection, member.blob)?;
         let loose = blobs::loose_state(connection, member.blob)?;
-        let wanted = Audience { product, group: &member.group };
-        if let Some(BlobUseRow { known, version }) = forbidding_use(loose, &uses, wanted) {
-            let (product, group) = (known.product.clone(), known.group.clone());
-            return Err(CallError::Audience { blob: member.blob, product, group, version: version.clone() });
+        let forbidding = forbidding_use(loose, &uses, product, member.audience());
+        if let Some(BlobUseRow { known, version }) = forbidding.cloned() {
+            let KnownUse { product, component, group } = known;
+            let owner = Box::new(BlobOwner { product, component, group, version });
+            return Err(CallError::Audience { blob: member.blob, owner });
         }
     }
     Ok(())

@@ -214,8 +214,7 @@ pub struct Terms {
     /// Releases for one of these platforms, or for any.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub platforms: BTreeSet<Platform>,
-    /// These components; the base component is always among them. Control takes none so far: components of one access group
-    /// share packs, so only groups keep content apart.
+    /// These components; the base component is always among them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub components: BTreeSet<ComponentName>,
     /// Access groups beside the base group, which every holder may read.

@@ -6,6 +6,7 @@
 
 pub mod account;
 pub mod api;
+pub mod audience;
 pub mod audit;
 pub mod blob;
 pub mod catalog;

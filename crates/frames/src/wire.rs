@@ -44,6 +44,12 @@ pub struct TreeWire {
     /// Access group it was written for, so that two audiences never share a part; readers ignore it.
     #[prost(string, tag = "11")]
     pub group: String,
+    /// Component it was written for, likewise.
+    #[prost(string, tag = "12")]
+    pub component: String,
+    /// Product it was written for, likewise.
+    #[prost(string, tag = "13")]
+    pub product: String,
 }
 
 /// A chunk part; see [`crate::part`].
@@ -88,6 +94,12 @@ pub struct ChunkWire {
     /// Access group it was written for, so that two audiences never share a part; readers ignore it.
     #[prost(string, tag = "13")]
     pub group: String,
+    /// Component it was written for, likewise.
+    #[prost(string, tag = "14")]
+    pub component: String,
+    /// Product it was written for, likewise.
+    #[prost(string, tag = "15")]
+    pub product: String,
 }
 
 /// A pack's index; see [`crate::pack`].

@@ -5,11 +5,12 @@
 
 use crate::encode::to_entry;
 use crate::known::{KnownError, read_chunk_part};
-use crate::merge::{Chunks, Packs};
+use crate::merge::Chunks;
 use crate::registry::{Registry, RegistryError};
 use crate::release::Line;
 use crate::request::ComponentPlan;
 use crate::scan::Scanned;
+use penstock_core::blob::BlobId;
 use penstock_core::manifest::{Component, VerifiedManifest};
 use penstock_frames::part::{ChunkPart, EntryKind, PartError, TreePart};
 use std::collections::BTreeSet;
@@ -63,7 +64,6 @@ impl Build<'_> {
         &self,
         registry: &dyn Registry,
         release: &VerifiedManifest,
-        packs: &mut Packs,
     ) -> Result<Vec<Line>, CompareError> {
         let components = &release.root().components;
         let same = components.len() == self.plans.len()
@@ -76,7 +76,7 @@ impl Build<'_> {
         let mut lines = Vec::new();
         for (index, component) in components.iter().enumerate() {
             self.compare_tree(registry, index, component)?;
-            let packs = self.compare_chunks(registry, index, component, packs)?;
+            let packs = self.compare_chunks(registry, index, component)?;
             lines.push(Line { component: component.clone(), packs });
         }
         Ok(lines)
@@ -111,8 +111,7 @@ impl Build<'_> {
         registry: &dyn Registry,
         index: usize,
         there: &Component,
-        packs: &mut Packs,
-    ) -> Result<BTreeSet<u32>, CompareError> {
+    ) -> Result<BTreeSet<BlobId>, CompareError> {
         let order = &self.chunks.orders[index];
         let mut used = BTreeSet::new();
         let mut at = 0;
@@ -128,7 +127,7 @@ impl Build<'_> {
                 }
                 at += 1;
             }
-            used.extend(part.packs.iter().map(|pack| packs.number(*pack, &there.group)));
+            used.extend(part.packs);
         }
         if at == order.len() { Ok(used) } else { Err(different(self.file_of_chunk(index, at), "differs")) }
     }

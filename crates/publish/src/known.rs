@@ -1,8 +1,8 @@
 //! What the product already published: earlier releases, read through the registry and believed
 //! only if this publisher signed them.
 //!
-//! A chunk that lies in an earlier pack is reused if the new release's audience may read that pack:
-//! same access group, or the base's. The place that the platform's newest release uses wins, so
+//! A chunk that lies in an earlier pack is reused if its component's whole audience may read that pack
+//! already ([`Audience::covers`]). The place that the platform's newest release uses wins, so
 //! that a part of the manifest whose chunks did not change is the very same blob in release after
 //! release.
 //!
@@ -13,9 +13,10 @@
 use crate::merge::{Chunks, Packs, Place};
 use crate::registry::{Registry, RegistryError};
 use penstock_core::api::ChannelRow;
+use penstock_core::audience::Audience;
 use penstock_core::blob::BlobId;
 use penstock_core::catalog::{Release, ReleaseState};
-use penstock_core::id::{AccessGroup, Platform};
+use penstock_core::id::{AccessGroup, ComponentName, Platform};
 use penstock_core::keys::TrustSet;
 use penstock_core::limits::ENVELOPE_BYTES_MAX;
 use penstock_core::manifest::{self, Expected, ManifestError, PartRef, VerifiedManifest};
@@ -136,16 +137,16 @@ impl History<'_> {
         let mut parts = self.parts(&mut known)?;
         // The base first: what another audience's parts refer to in a base pack stays the base's. Stable,
         // so that in each audience the release that counts most comes first.
-        parts.sort_by_key(|(group, _)| *group != AccessGroup::base());
+        parts.sort_by_key(|known| !known.audience().is_base());
         let mut left = u64::from(chunks.len());
         for batch in parts.chunks(READS_AT_ONCE) {
             if left == 0 {
                 break;
             }
-            let read = at_once(batch, |(_, part)| read_chunk_part(self.registry, part));
-            for ((group, _), part) in batch.iter().zip(read) {
+            let read = at_once(batch, |known| read_chunk_part(self.registry, &known.part));
+            for (known, part) in batch.iter().zip(read) {
                 match part {
-                    Ok(part) => left -= place_all(&part, group, chunks, packs).map_err(KnownError::Spool)?,
+                    Ok(part) => left -= place_all(&part, known.audience(), chunks, packs).map_err(KnownError::Spool)?,
                     Err(KnownError::Registry(error)) if error.is_not_found() => {}
                     Err(KnownError::Part { blob, source }) => {
                         tracing::warn!(%blob, error = %source, "a part of an earlier release is damaged: its content is stored again");
@@ -159,7 +160,7 @@ impl History<'_> {
     }
 
     /// The chunk parts of all releases, each blob once, in the order in which they count.
-    fn parts(&self, known: &mut Known) -> Result<Vec<(AccessGroup, PartRef)>, KnownError> {
+    fn parts(&self, known: &mut Known) -> Result<Vec<KnownPart>, KnownError> {
         let mut seen = HashSet::new();
         let mut parts = Vec::new();
         for batch in self.releases.chunks(ROOTS_AT_ONCE) {
@@ -183,7 +184,10 @@ impl History<'_> {
                         known.part_sizes.entry(component.name.to_string()).or_insert_with(sizes);
                     }
                     let new = component.chunks.iter().filter(|part| seen.insert(part.blob));
-                    parts.extend(new.map(|part| (component.group.clone(), part.clone())));
+                    let (name, group) = (&component.name, &component.group);
+                    let known =
+                        |part: &PartRef| KnownPart { name: name.clone(), group: group.clone(), part: part.clone() };
+                    parts.extend(new.map(known));
                 }
                 if parts.len() >= PARTS_READ_MAX {
                     parts.truncate(PARTS_READ_MAX);
@@ -196,6 +200,19 @@ impl History<'_> {
     }
 }
 
+/// A chunk part of an earlier release, and whose it is.
+struct KnownPart {
+    name: ComponentName,
+    group: AccessGroup,
+    part: PartRef,
+}
+
+impl KnownPart {
+    const fn audience(&self) -> Audience<'_> {
+        Audience { component: &self.name, group: &self.group }
+    }
+}
+
 /// Does `work` for each item on a thread of its own; the answers are in the items' order.
 fn at_once<I: Sync, T: Send>(items: &[I], work: impl Fn(&I) -> T + Sync) -> Vec<T> {
     std::thread::scope(|scope| {
@@ -205,16 +222,23 @@ fn at_once<I: Sync, T: Send>(items: &[I], work: impl Fn(&I) -> T + Sync) -> Vec<
 }
 
 /// Notes the places of chunks that have none; returns of how many.
-fn place_all(part: &ChunkPart, group: &AccessGroup, chunks: &Chunks, packs: &mut Packs) -> std::io::Result<u64> {
+///
+/// Releases of other publishers may refer to a pack from components of which neither covers the other. Then it is taken
+/// for that of the one that is met first, and what the other one has in it is stored again.
+fn place_all(part: &ChunkPart, audience: Audience<'_>, chunks: &Chunks, packs: &mut Packs) -> std::io::Result<u64> {
     let mut placed = 0;
     for chunk in &part.chunks {
-        for number in chunks.readable_with(group, &chunk.id)? {
+        for (number, reader) in chunks.readable_with(&audience, &chunk.id)? {
             if chunks.place(number)?.is_some() || chunks.chunk(number)?.bytes != chunk.bytes {
                 continue;
             }
             let frame = &part.frames[chunk.frame as usize];
+            let pack = packs.number(part.packs[frame.pack as usize], audience);
+            if !packs.audience(pack).covers(&reader) {
+                continue;
+            }
             let place = Place {
-                pack: packs.number(part.packs[frame.pack as usize], group),
+                pack,
                 offset: u32::try_from(frame.offset).expect("a checked part's offsets are within a pack"),
                 stored_bytes: frame.stored_bytes,
                 content_bytes: frame.content_bytes,
@@ -234,7 +258,7 @@ fn drop_lost(registry: &dyn Registry, chunks: &Chunks, packs: &Packs) -> Result<
     let mut remaining = 0;
     for number in 0..chunks.len() {
         let Some(place) = chunks.place(number).map_err(KnownError::Spool)? else { continue };
-        if lost.contains(&packs.get(place.pack).0) {
+        if lost.contains(&packs.blob(place.pack)) {
             chunks.set_place(number, None).map_err(KnownError::Spool)?;
         } else {
             remaining += 1;

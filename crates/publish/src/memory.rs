@@ -5,6 +5,7 @@
 
 use crate::registry::{Content, Registry, RegistryError};
 use penstock_core::api::{ChannelRow, ChannelsAnswer, MoveChannel, RegisterRelease, ReleasesAnswer, SigningAnswer};
+use penstock_core::audience::Audience;
 use penstock_core::blob::BlobId;
 use penstock_core::catalog::{Release, ReleaseState};
 use penstock_core::id::{ChannelName, Platform, ProductId, Version};
@@ -247,9 +248,9 @@ impl Inner {
         if let Some(member) = given.members.iter().find(|member| !self.blobs.contains_key(&member.blob)) {
             return Err(bad(format!("blob {} is not there", member.blob)));
         }
-        let mut groups: HashMap<BlobId, &str> = HashMap::new();
+        let mut audiences: HashMap<BlobId, Audience<'_>> = HashMap::new();
         for member in &given.members {
-            if *groups.entry(member.blob).or_insert(member.group.as_str()) != member.group.as_str() {
+            if *audiences.entry(member.blob).or_insert(member.audience()) != member.audience() {
                 return Err(bad(format!("blob {} has two audiences", member.blob)));
             }
         }

@@ -1,8 +1,8 @@
 //! From each file's cuts to one ordered list of chunks per component, each different one once.
 //!
-//! Chunks are numbered by first appearance in release order. A chunk that another component of the
-//! same audience already has, or the base has, is that component's chunk; content of different
-//! audiences is never the same chunk, even when it is the same bytes.
+//! Chunks are numbered by first appearance in release order. A chunk that the base has is the base's,
+//! whoever else has it; content of two other components is never the same chunk, even when it is the
+//! same bytes, because somebody may be owed one of them alone.
 
 use crate::cut::{CUT_BYTES, Cuts, read_cut};
 use crate::request::ComponentPlan;
@@ -10,8 +10,9 @@ use crate::scan::Scanned;
 use crate::source::SourceError;
 use crate::spool::{Records, Spool};
 use crate::table::{Found, Table};
+use penstock_core::audience::Audience;
 use penstock_core::blob::{BlobId, ChunkId};
-use penstock_core::id::AccessGroup;
+use penstock_core::id::{AccessGroup, ComponentName};
 use penstock_frames::frame::FrameKind;
 use std::io;
 
@@ -50,8 +51,8 @@ pub(crate) struct Place {
 pub(crate) struct Chunks {
     chunks: Records,
     places: Records,
-    /// Per audience, base first: its group and its chunks by name.
-    tables: Vec<(AccessGroup, Table)>,
+    /// Per component, base first: its audience and its own chunks by name.
+    tables: Vec<(OwnAudience, Table)>,
     /// Per component, in release order: the numbers of its files' chunks.
     pub(crate) orders: Vec<Vec<u32>>,
 }
@@ -91,18 +92,13 @@ impl<'a> Merge<'a> {
             by_component[component].push(u32::try_from(index).expect("entries are limited"));
             counts[component] += cuts.files[index].count as usize;
         }
-        for plan in self.plans {
-            if self.chunks.table_of(&plan.group).is_none() {
-                let same = self.plans.iter().zip(&counts).filter(|(other, _)| other.group == plan.group);
-                let room = same.map(|(_, count)| count).sum();
-                self.chunks.tables.push((plan.group.clone(), Table::with_room_for(room)));
-            }
+        for (plan, count) in self.plans.iter().zip(&counts) {
+            self.chunks.tables.push((OwnAudience::of(plan.audience()), Table::with_room_for(*count)));
         }
         for (component, entries) in by_component.into_iter().enumerate() {
-            let table = self.chunks.table_of(&self.plans[component].group).expect("made above");
             let mut order = Vec::with_capacity(counts[component]);
             for entry in entries {
-                self.file(table, entry, cuts, &mut order)?;
+                self.file(component, entry, cuts, &mut order)?;
             }
             self.chunks.orders.push(order);
         }
@@ -132,11 +128,7 @@ impl<'a> Merge<'a> {
 }
 
 impl Chunks {
-    fn table_of(&self, group: &AccessGroup) -> Option<usize> {
-        self.tables.iter().position(|(known, _)| known == group)
-    }
-
-    /// The number of a chunk in an audience, given one if it is new there and in the base.
+    /// The number of a chunk of a component, given one if it is new there and in the base.
     fn number(&mut self, table: usize, chunk: UniqueChunk) -> io::Result<u32> {
         if let Some(number) = self.in_base(table, &chunk.id)? {
             return Ok(number);
@@ -154,8 +146,8 @@ impl Chunks {
 
     /// The base's chunk of this name, for another audience that may read it too.
     fn in_base(&self, table: usize, id: &ChunkId) -> io::Result<Option<u32>> {
-        let (group, base) = &self.tables[0];
-        if table == 0 || *group != AccessGroup::base() {
+        let (audience, base) = &self.tables[0];
+        if table == 0 || !audience.get().covers(&self.tables[table].0.get()) {
             return Ok(None);
         }
         match base.find(id, |number| Ok(self.read_id(number)? == *id))? {
@@ -164,18 +156,15 @@ impl Chunks {
         }
     }
 
-    /// Chunks of this name whose audience may read content of `group`, by number.
-    pub(crate) fn readable_with(&self, group: &AccessGroup, id: &ChunkId) -> io::Result<Vec<u32>> {
-        let mut numbers = Vec::new();
-        for (audience, table) in &self.tables {
-            if audience != group && *group != AccessGroup::base() {
-                continue;
-            }
+    /// Chunks of this name whose whole audience may read content of `wide`: their numbers and audiences.
+    pub(crate) fn readable_with(&self, wide: &Audience<'_>, id: &ChunkId) -> io::Result<Vec<(u32, Audience<'_>)>> {
+        let mut found = Vec::new();
+        for (audience, table) in self.tables.iter().filter(|(audience, _)| wide.covers(&audience.get())) {
             if let Found::Number(number) = table.find(id, |number| Ok(self.read_id(number)? == *id))? {
-                numbers.push(number);
+                found.push((number, audience.get()));
             }
         }
-        Ok(numbers)
+        Ok(found)
     }
 
     /// How many different chunks there are.
@@ -257,30 +246,50 @@ fn word(record: &[u8], index: usize) -> u32 {
     u32::from_le_bytes(bytes)
 }
 
-/// The packs that the release refers to, each with the one audience it belongs to.
+/// An [`Audience`] that is kept.
+#[derive(Debug, Clone)]
+struct OwnAudience(ComponentName, AccessGroup);
+
+impl OwnAudience {
+    fn of(audience: Audience<'_>) -> Self {
+        Self(audience.component.clone(), audience.group.clone())
+    }
+    const fn get(&self) -> Audience<'_> {
+        Audience { component: &self.0, group: &self.1 }
+    }
+}
+
+/// The packs that the release may refer to, each with one audience that may read all of it.
 #[derive(Debug, Default)]
 pub(crate) struct Packs {
-    list: Vec<(BlobId, AccessGroup)>,
+    list: Vec<(BlobId, OwnAudience)>,
     numbers: std::collections::HashMap<BlobId, u32>,
 }
 
 impl Packs {
     /// The number of a pack; the audience named first stays.
-    pub(crate) fn number(&mut self, blob: BlobId, group: &AccessGroup) -> u32 {
+    pub(crate) fn number(&mut self, blob: BlobId, audience: Audience<'_>) -> u32 {
         *self.numbers.entry(blob).or_insert_with(|| {
-            self.list.push((blob, group.clone()));
+            self.list.push((blob, OwnAudience::of(audience)));
             u32::try_from(self.list.len() - 1).expect("fewer packs than chunks")
         })
     }
 
-    /// A pack by number.
-    pub(crate) fn get(&self, number: u32) -> (BlobId, &AccessGroup) {
-        let (blob, group) = &self.list[number as usize];
-        (*blob, group)
+    /// The blob of a pack.
+    pub(crate) fn blob(&self, number: u32) -> BlobId {
+        self.list[number as usize].0
     }
-}
 
-impl Packs {
+    /// Who may read a pack, by number.
+    pub(crate) fn audience(&self, number: u32) -> Audience<'_> {
+        self.list[number as usize].1.get()
+    }
+
+    /// Who may read a pack, by name.
+    pub(crate) fn audience_of(&self, blob: &BlobId) -> Option<Audience<'_>> {
+        self.numbers.get(blob).map(|number| self.audience(*number))
+    }
+
     /// All of them, in order of their numbers.
     pub(crate) fn blobs(&self) -> Vec<BlobId> {
         self.list.iter().map(|(blob, _)| *blob).collect()

@@ -215,7 +215,6 @@ impl<'a> Run<'a> {
             return Err(PublishError::Withdrawn { version, platform });
         }
         self.progress.begin(Phase::Reuse, 0);
-        let mut packs = Packs::default();
         let compare = Build {
             scanned: &build.scanned,
             plans: &self.checked.components,
@@ -224,7 +223,7 @@ impl<'a> Run<'a> {
         };
         let compared = known::read_manifest(self.registry, release, &self.checked.publisher)
             .map_err(CompareError::from)
-            .and_then(|manifest| compare.same_as(self.registry, &manifest, &mut packs));
+            .and_then(|manifest| compare.same_as(self.registry, &manifest));
         let lines = compared.map_err(|source| PublishError::Version { version, platform, source: Box::new(source) })?;
         report.already_published = true;
         report.manifest = release.manifest;
@@ -234,7 +233,7 @@ impl<'a> Run<'a> {
         if self.delegation(&self.signing)?.is_empty() {
             return Ok(());
         }
-        self.register(release.manifest, &lines, &packs)
+        self.register(release.manifest, &lines)
     }
 
     fn anew(&self, build: &CutBuild, report: &mut PublishReport) -> Result<(), PublishError> {
@@ -263,7 +262,7 @@ impl<'a> Run<'a> {
         report.new_content_bytes = filled.content_bytes;
         report.new_stored_bytes = filled.stored_bytes;
         let (manifest, lines) = self.manifest(build, &known, &packs, report)?;
-        self.register(manifest, &lines, &packs)
+        self.register(manifest, &lines)
     }
 
     fn fill(&self, build: &CutBuild, packs: &mut Packs, report: &mut PublishReport) -> Result<Filled, PublishError> {
@@ -294,8 +293,13 @@ impl<'a> Run<'a> {
         report: &mut PublishReport,
     ) -> Result<(BlobId, Vec<Line>), PublishError> {
         self.progress.begin(Phase::Manifest, 0);
-        let encoding =
-            Encoding { scanned: &build.scanned, chunk_counts: &build.chunk_counts, chunks: &build.chunks, packs };
+        let encoding = Encoding {
+            product: &self.request.product,
+            scanned: &build.scanned,
+            chunk_counts: &build.chunk_counts,
+            chunks: &build.chunks,
+            packs,
+        };
         let (lines, tally) = uploading(self.registry, |outbox| {
             let mut lines = Vec::new();
             for (index, plan) in self.checked.components.iter().enumerate() {
@@ -322,14 +326,14 @@ impl<'a> Run<'a> {
 
     /// Registers the release. When somebody else changed the product's delegation meanwhile, the node
     /// refuses ours; then it is asked again what is in force, and told again.
-    fn register(&self, manifest: BlobId, lines: &[Line], packs: &Packs) -> Result<(), PublishError> {
+    fn register(&self, manifest: BlobId, lines: &[Line]) -> Result<(), PublishError> {
         self.progress.begin(Phase::Register, 0);
         let request = self.request;
         let mut release = RegisterRelease {
             version: request.version.clone(),
             platform: request.platform.clone(),
             manifest,
-            members: release::members(manifest, lines, packs),
+            members: release::members(manifest, lines),
             publisher: self.checked.publisher.to_string(),
             delegation: self.delegation(&self.signing)?,
         };

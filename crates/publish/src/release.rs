@@ -1,17 +1,16 @@
 //! A release as signed statements: root, delegation, members. Pure but for nothing: all is given.
 
-use crate::merge::Packs;
 use penstock_core::api::SigningAnswer;
 use penstock_core::blob::BlobId;
 use penstock_core::catalog::BlobMember;
 use penstock_core::envelope::Purpose;
-use penstock_core::id::{AccessGroup, ProductId};
+use penstock_core::id::ProductId;
 use penstock_core::keys::{KeyError, TrustSet};
 use penstock_core::manifest::{self, Chunker, Component, Expected, ManifestError, Root, VerifiedManifest};
 use penstock_core::sign::{SecretKey, seal};
 use penstock_core::statement::Delegation;
 use penstock_core::time::UnixSeconds;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::request::{OtherKeys, PublishRequest};
 
@@ -22,7 +21,7 @@ const DELEGATION_RENEW_SECONDS: u64 = 30 * 24 * 3600;
 #[derive(Debug)]
 pub(crate) struct Line {
     pub(crate) component: Component,
-    pub(crate) packs: BTreeSet<u32>,
+    pub(crate) packs: BTreeSet<BlobId>,
 }
 
 /// The signed manifest, believed by the client's own function.
@@ -59,38 +58,26 @@ pub(crate) fn sign(
     Ok(SignedManifest { bytes, verified })
 }
 
-/// Every blob of the release and its audience, each once per component that needs it.
-pub(crate) fn members(manifest: BlobId, lines: &[Line], packs: &Packs) -> Vec<BlobMember> {
-    let mut seen = HashSet::new();
-    let mut list = Vec::new();
-    let mut add = |blob: BlobId, line: &Line| {
-        let member = BlobMember { blob, component: line.component.name.clone(), group: line.component.group.clone() };
-        if seen.insert(member.clone()) {
-            list.push(member);
-        }
-    };
-    // The first component is of the base's audience: whoever may read anything may read the root.
-    if let Some(first) = lines.first() {
-        add(manifest, first);
-    }
-    for line in lines {
-        for part in line.component.tree.iter().chain(&line.component.chunks) {
-            add(part.blob, line);
-        }
+/// Every blob of the release and the one audience that it is listed for.
+///
+/// The first component is the base: whoever may read anything may read the root. A part is its component's. A pack is
+/// that of the only component whose chunks lie in it; one that several refer to is the base's, since no two others share.
+pub(crate) fn members(manifest: BlobId, lines: &[Line]) -> Vec<BlobMember> {
+    let mut owners: BTreeMap<BlobId, usize> = BTreeMap::new();
+    for (index, line) in lines.iter().enumerate() {
         for pack in &line.packs {
-            let (blob, group) = packs.get(*pack);
-            add(blob, owner(line, group, lines));
+            owners.entry(*pack).and_modify(|owner| *owner = 0).or_insert(index);
+        }
+        for part in line.component.tree.iter().chain(&line.component.chunks) {
+            owners.insert(part.blob, index);
         }
     }
-    list
-}
-
-/// The component to list a pack under: the one that uses it, unless the pack is of a wider audience.
-fn owner<'a>(user: &'a Line, group: &AccessGroup, lines: &'a [Line]) -> &'a Line {
-    if user.component.group == *group {
-        return user;
-    }
-    lines.iter().find(|line| line.component.group == *group).unwrap_or(user)
+    owners.insert(manifest, 0);
+    let member = |(blob, owner): (BlobId, usize)| {
+        let Component { name, group, .. } = &lines[owner].component;
+        BlobMember { blob, component: name.clone(), group: group.clone() }
+    };
+    owners.into_iter().map(member).collect()
 }
 
 /// The delegation to register with: signed anew only if the one in force does not do, else empty,

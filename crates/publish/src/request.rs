@@ -1,5 +1,6 @@
 //! What to publish, checked: components by pattern, launch set, keys.
 
+use penstock_core::audience::Audience;
 use penstock_core::id::{AccessGroup, ChannelName, ComponentName, Platform, ProductId, Version};
 use penstock_core::keys::TrustSet;
 use penstock_core::limits::COMPONENTS_MAX;
@@ -213,11 +214,18 @@ pub(crate) struct ComponentPlan {
     pub(crate) optional: bool,
 }
 
+impl ComponentPlan {
+    /// Who may read it.
+    pub(crate) const fn audience(&self) -> Audience<'_> {
+        Audience { component: &self.name, group: &self.group }
+    }
+}
+
 /// A request whose parts fit together.
 #[derive(Debug)]
 pub(crate) struct Checked {
     pub(crate) publisher: TrustSet,
-    /// Those of group `base` first, because others may reuse their content.
+    /// The base first, because all others may reuse its content; those of its access group follow.
     pub(crate) components: Vec<ComponentPlan>,
     /// Per rule, the index of its component.
     rule_components: Vec<u32>,
@@ -264,7 +272,7 @@ fn plan_components(rules: &[ComponentRule]) -> Result<Vec<ComponentPlan>, Reques
     if plans.len() > COMPONENTS_MAX {
         return Err(RequestError::TooMany);
     }
-    // Stable: the base stays first, and those that share its audience follow.
+    // Stable: the base stays first, and those of its access group follow.
     plans.sort_by_key(|plan| plan.group != AccessGroup::base());
     Ok(plans)
 }
@@ -315,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn components_that_share_the_base_audience_come_first() {
+    fn the_base_and_components_of_its_group_come_first() {
         let request =
             request(vec![rule("dlc", "owners", true), rule("lang", "base", true), rule("dlc", "owners", true)]);
         let checked = Checked::new(&request).expect("good");

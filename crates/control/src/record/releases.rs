@@ -1,14 +1,14 @@
 //! Rows of `releases` and `release_blobs`.
 
 use super::blobs::{self, ASKED_AT_ONCE, bound, numbered, read_name};
-use super::products::access_class;
 use super::{RecordError, blob_id, from_sql, name, next_number, to_sql};
 use crate::audience::KnownUse;
 use crate::sql::{Connection, Row, SqlErrorKind, Value, placeholders, values};
+use penstock_core::audience::Audience;
 use penstock_core::blob::BlobId;
 use penstock_core::catalog::{BlobMember, Release, ReleaseState};
 use penstock_core::desk::IncompleteRelease;
-use penstock_core::id::{AccessGroup, Platform, ProductId, Version};
+use penstock_core::id::{Platform, ProductId, Version};
 use penstock_core::limits::{PAGE_ROWS_MAX, RELEASES_LISTED_MAX};
 use penstock_core::time::UnixSeconds;
 use std::collections::BTreeSet;
@@ -118,28 +118,29 @@ pub(crate) fn set_state(connection: &Connection, id: i64, state: ReleaseState) -
     Ok(())
 }
 
-/// Of `blobs`, wanted by `product` for `group`, those that some release uses and none of the same
-/// product for the same group or the base: the few that [`crate::audience`] must judge one by one.
+/// Of `blobs`, wanted by `product` for `audience`, those that some release uses and none of the same
+/// product for an audience that covers it: the few that [`crate::audience`] must judge one by one.
 ///
 /// Asked for many at a time, because a large release has 100,000 blobs, nearly all of them its own.
 pub(crate) fn used_otherwise(
     connection: &Connection,
     product: &ProductId,
-    group: &AccessGroup,
+    audience: &Audience<'_>,
     blobs: &[BlobId],
 ) -> Result<Vec<BlobId>, RecordError> {
     let mut found = Vec::new();
     for some in blobs.chunks(ASKED_AT_ONCE) {
-        let (product_at, group_at) = (some.len() + 1, some.len() + 2);
+        let (product_at, component_at, group_at) = (some.len() + 1, some.len() + 2, some.len() + 3);
         let sql = format!(
             "SELECT DISTINCT u.blob FROM release_blobs u
              WHERE u.blob IN ({}) AND NOT EXISTS (
                  SELECT 1 FROM release_blobs b JOIN releases r ON r.id = b.release_id
-                 WHERE b.blob = u.blob AND r.product = ${product_at} AND b.access_group IN ('base', ${group_at}))",
+                 WHERE b.blob = u.blob AND r.product = ${product_at}
+                 AND b.component IN ('base', ${component_at}) AND b.access_group IN ('base', ${group_at}))",
             numbered(some.len())
         );
         let mut parameters = bound(some);
-        parameters.extend(values![product.as_str(), group.as_str()]);
+        parameters.extend(values![product.as_str(), audience.component.as_str(), audience.group.as_str()]);
         found.extend(connection.query(&sql, &parameters, read_name)?);
     }
     Ok(found)
@@ -147,9 +148,8 @@ pub(crate) fn used_otherwise(
 
 /// Every use of a blob by a release, oldest first, uses by one audience once.
 pub(crate) fn uses_of(connection: &Connection, blob: BlobId) -> Result<Vec<BlobUseRow>, RecordError> {
-    let sql = "SELECT r.product, p.access, r.state, b.access_group, r.version
-         FROM release_blobs b JOIN releases r ON r.id = b.release_id JOIN products p ON p.id = r.product
-         WHERE b.blob = $1 ORDER BY r.id";
+    let sql = "SELECT r.product, b.component, b.access_group, r.version
+         FROM release_blobs b JOIN releases r ON r.id = b.release_id WHERE b.blob = $1 ORDER BY r.id";
     let mut uses: Vec<BlobUseRow> = Vec::new();
     connection.for_each(sql, values![blob.as_bytes()], |row| {
         let row = read_use(row)?;
@@ -240,13 +240,12 @@ fn read_member(row: &Row<'_>) -> Result<BlobMember, RecordError> {
 }
 
 fn read_use(row: &Row<'_>) -> Result<BlobUseRow, RecordError> {
-    let (product, access, state_column): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
-    let (group, version): (String, String) = (row.get(3)?, row.get(4)?);
+    let (product, component): (String, String) = (row.get(0)?, row.get(1)?);
+    let (group, version): (String, String) = (row.get(2)?, row.get(3)?);
     Ok(BlobUseRow {
         known: KnownUse {
             product: name(&product, "product")?,
-            access: access_class(&access)?,
-            state: state(&state_column)?,
+            component: name(&component, "component")?,
             group: name(&group, "access group")?,
         },
         version: name(&version, "version")?,
@@ -261,7 +260,7 @@ mod tests {
     use crate::sql::tests::writers;
     use penstock_core::blob::BlobSize;
     use penstock_core::catalog::{AccessClass, Product};
-    use penstock_core::id::ComponentName;
+    use penstock_core::id::{AccessGroup, ComponentName};
 
     /// Between the look at the store and the transaction somebody may remove a blob.
     #[test]
@@ -311,13 +310,25 @@ mod tests {
         db.execute("DELETE FROM releases", &[]).expect("as a rollback would");
         let id = insert(db, &release, &members).expect("all there");
         assert_eq!(super::members(db, id).expect("listed").len(), 2);
-        let ask = |product: &str, group: &str| {
+        let ask = |product: &str, component: &str, group: &str, blob| {
             let (product, group) = (ProductId::new(product).expect("name"), AccessGroup::new(group).expect("name"));
-            used_otherwise(db, &product, &group, &[BlobId::of(b"x"), pack]).expect("asked")
+            let component = ComponentName::new(component).expect("name");
+            let audience = Audience { component: &component, group: &group };
+            used_otherwise(db, &product, &audience, &[BlobId::of(b"x"), blob]).expect("asked")
         };
-        assert_eq!(ask("game", "base"), [], "its own");
-        assert_eq!(ask("game", "owners"), [], "an add-on may use the base's");
-        assert_eq!(ask("other", "base"), [pack]);
+        assert_eq!(ask("game", "base", "base", pack), [], "its own");
+        assert_eq!(ask("game", "dlc", "owners", pack), [], "an add-on may use the base's");
+        assert_eq!(ask("other", "base", "base", pack), [pack]);
+        let add_on = BlobId::of(b"add-on");
+        add(add_on);
+        let (version, component) = (Version::new("2").expect("name"), ComponentName::new("dlc").expect("name"));
+        let member = BlobMember { blob: add_on, component, group: AccessGroup::base() };
+        insert(db, &Release { version, ..release }, &[member]).expect("all there");
+        assert_eq!(ask("game", "dlc", "base", add_on), [], "its own");
+        assert_eq!(ask("game", "dlc", "owners", add_on), [], "it is sold now");
+        for (component, group) in [("base", "base"), ("lang", "base"), ("lang", "owners")] {
+            assert_eq!(ask("game", component, group, add_on), [add_on], "{component} {group}");
+        }
         assert_eq!(blobs::unknown(db, [manifest, BlobId::of(b"x"), pack]).expect("asked"), [BlobId::of(b"x")]);
     }
 }

@@ -183,7 +183,7 @@ async fn malformed_accounts_and_entitlements_are_refused_by_field(engine: Engine
         (json!({ "terms": { "product": "nothing" } }), 404, "not_found"),
         (json!({ "terms": { "product": "game", "regions": ["Germany"] } }), 400, "bad_request"),
         (json!({ "terms": { "product": "game", "agreement": "x" } }), 400, "bad_request"),
-        (json!({ "terms": { "product": "game", "components": ["hires"] } }), 400, "bad_request"),
+        (json!({ "terms": { "product": "game", "components": ["../x"] } }), 400, "bad_request"),
         (json!({ "starts": 10, "ends": 10 }), 400, "bad_request"),
         (json!({ "until": 10 }), 400, "bad_request"),
     ] {

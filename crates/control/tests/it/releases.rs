@@ -189,6 +189,7 @@ async fn content_never_reaches_a_wider_audience(engine: Engine) {
     let secret = Build::new("secret", "1").pack("base", "base", b"secret pack");
     world.register(&secret).await.ok::<Value>();
     let base = Build::new("game", "1").component("dlc", "owners").pack("dlc", "owners", b"dlc pack");
+    let base = base.component("lang.de", "base").pack("lang.de", "base", b"german pack");
     world.register(&base).await.ok::<Value>();
     world.register(&Build::new("demo", "1").pack("base", "base", b"demo pack")).await.ok::<Value>();
 
@@ -200,6 +201,16 @@ async fn content_never_reaches_a_wider_audience(engine: Engine) {
             "one add-on's pack in another",
             Build::new("game", "2").component("dlc2", "others").pack("dlc2", "others", b"dlc pack"),
         ),
+        (
+            "one add-on's pack in another of the same group",
+            Build::new("game", "2").component("dlc2", "owners").pack("dlc2", "owners", b"dlc pack"),
+        ),
+        ("a language's pack in the base", Build::new("game", "2").pack("base", "base", b"german pack")),
+        (
+            "one language's pack in another",
+            Build::new("game", "2").component("lang.fr", "base").pack("lang.fr", "base", b"german pack"),
+        ),
+        ("an open product's pack", Build::new("game", "2").pack("base", "base", b"demo pack")),
     ];
     for (name, leak) in leaks {
         let detail = world.register(&leak).await.refused(409, "conflict");
@@ -207,7 +218,7 @@ async fn content_never_reaches_a_wider_audience(engine: Engine) {
         assert!(detail.contains(&blob), "{name}: {detail}");
     }
     let fine = [
-        Build::new("game", "2").pack("base", "base", b"demo pack"),
+        Build::new("game", "2").component("lang.de", "translators").pack("lang.de", "translators", b"german pack"),
         Build::new("game", "3").pack("base", "base", b"pack of game 1 base base"),
         Build::new("game", "4").component("dlc", "owners").pack("dlc", "owners", b"pack of game 1 base base"),
         Build::new("game", "5").component("dlc", "owners").pack("dlc", "owners", b"dlc pack"),

@@ -1,8 +1,9 @@
 //! Chunk parts, the writing side of `penstock_frames::part`.
 
 use crate::merge::{Place, UniqueChunk};
+use penstock_core::audience::Audience;
 use penstock_core::blob::BlobId;
-use penstock_core::id::AccessGroup;
+use penstock_core::id::ProductId;
 use penstock_frames::column;
 use penstock_frames::part::CHUNK_FORMAT;
 use penstock_frames::wire::ChunkWire;
@@ -24,8 +25,14 @@ pub(super) struct ChunkBuilder {
 }
 
 impl ChunkBuilder {
-    pub(super) fn new(group: &AccessGroup) -> Self {
-        let wire = ChunkWire { format: CHUNK_FORMAT, group: group.to_string(), ..ChunkWire::default() };
+    pub(super) fn new(product: &ProductId, audience: Audience<'_>) -> Self {
+        let wire = ChunkWire {
+            format: CHUNK_FORMAT,
+            group: audience.group.to_string(),
+            component: audience.component.to_string(),
+            product: product.to_string(),
+            ..ChunkWire::default()
+        };
         Self { wire, len: 0, packs: HashMap::new(), frame_of: HashMap::new(), frames: Vec::new(), last: (0, 0) }
     }
 
@@ -75,7 +82,13 @@ impl ChunkBuilder {
         for (content, extent) in &self.frames {
             column::put(&mut self.wire.frame_extra, u64::from(content - extent));
         }
-        let fresh = ChunkWire { format: CHUNK_FORMAT, group: self.wire.group.clone(), ..ChunkWire::default() };
+        let fresh = ChunkWire {
+            format: CHUNK_FORMAT,
+            group: self.wire.group.clone(),
+            component: self.wire.component.clone(),
+            product: self.wire.product.clone(),
+            ..ChunkWire::default()
+        };
         let wire = std::mem::replace(&mut self.wire, fresh);
         self.packs.clear();
         self.frame_of.clear();

@@ -15,6 +15,7 @@ use crate::scan::{Scanned, SourceEntry, SourceKind};
 use crate::upload::{Outbox, Parcel, Stopped};
 use chunk::ChunkBuilder;
 use penstock_core::blob::BlobId;
+use penstock_core::id::{ComponentName, ProductId};
 use penstock_core::limits::{PART_CHUNKS_MAX, PART_ENTRIES_MAX};
 use penstock_core::manifest::{Component, PartRef};
 use penstock_frames::part::{ChunkPart, ComponentCheck, ComponentError, Entry, EntryKind, PartError, TreePart};
@@ -47,10 +48,20 @@ pub enum EncodeError {
     #[error("the manifest parts of component {component:?} do not pass the client's checks")]
     Component {
         /// Which component.
-        component: penstock_core::id::ComponentName,
+        component: ComponentName,
         /// Why.
         #[source]
         source: ComponentError,
+    },
+    /// Content lies where not everybody who is owed it may read.
+    #[error(
+        "pack {pack} holds content of component {component:?}, and not everybody who may read that may read the pack"
+    )]
+    Wall {
+        /// Which component.
+        component: ComponentName,
+        /// The pack.
+        pack: BlobId,
     },
 }
 
@@ -62,6 +73,7 @@ impl From<Stopped> for EncodeError {
 
 /// What the parts of a component are made of.
 pub(crate) struct Encoding<'a> {
+    pub(crate) product: &'a ProductId,
     pub(crate) scanned: &'a Scanned,
     /// Per entry of the scan.
     pub(crate) chunk_counts: &'a [u32],
@@ -73,7 +85,7 @@ pub(crate) struct Encoding<'a> {
 #[derive(Debug)]
 pub(crate) struct EncodedComponent {
     pub(crate) component: Component,
-    pub(crate) packs: BTreeSet<u32>,
+    pub(crate) packs: BTreeSet<BlobId>,
 }
 
 impl Encoding<'_> {
@@ -87,10 +99,17 @@ impl Encoding<'_> {
         before: Option<(u32, u32)>,
         outbox: &Outbox<'_>,
     ) -> Result<EncodedComponent, EncodeError> {
-        let mut sink = Sink { outbox, check: ComponentCheck::default(), tree: Vec::new(), chunks: Vec::new() };
+        let mut sink = Sink {
+            outbox,
+            known: self.packs,
+            check: ComponentCheck::default(),
+            tree: Vec::new(),
+            chunks: Vec::new(),
+            packs: BTreeSet::new(),
+        };
         let failed = |source| EncodeError::Component { component: plan.name.clone(), source };
         let (entry_count, content_bytes) = self.tree(index, plan, before.map(|sizes| sizes.0), &mut sink)?;
-        let packs = self.chunk_list(index, plan, before.map(|sizes| sizes.1), &mut sink)?;
+        self.chunk_list(index, plan, before.map(|sizes| sizes.1), &mut sink)?;
         let component = Component {
             name: plan.name.clone(),
             group: plan.group.clone(),
@@ -102,7 +121,7 @@ impl Encoding<'_> {
             chunk_count: self.chunks.orders[index].len() as u64,
         };
         sink.check.finish(&component).map_err(failed)?;
-        Ok(EncodedComponent { component, packs })
+        Ok(EncodedComponent { component, packs: sink.packs })
     }
 
     fn tree(
@@ -114,7 +133,7 @@ impl Encoding<'_> {
     ) -> Result<(u64, u64), EncodeError> {
         let mine = || self.scanned.entries.iter().enumerate().filter(|(_, entry)| entry.component as usize == index);
         let splitter = Splitter::new(mine().count() as u64, before);
-        let mut part = TreeBuilder::new(&plan.group);
+        let mut part = TreeBuilder::new(self.product, plan.audience());
         let (mut entry_count, mut content_bytes) = (0, 0);
         for (number, source) in mine() {
             let entry = to_entry(source, self.chunk_counts[number]);
@@ -140,17 +159,15 @@ impl Encoding<'_> {
         plan: &ComponentPlan,
         before: Option<u32>,
         sink: &mut Sink<'_>,
-    ) -> Result<BTreeSet<u32>, EncodeError> {
+    ) -> Result<(), EncodeError> {
         let order = &self.chunks.orders[index];
         let splitter = Splitter::new(order.len() as u64, before);
-        let mut packs = BTreeSet::new();
-        let mut part = ChunkBuilder::new(&plan.group);
+        let mut part = ChunkBuilder::new(self.product, plan.audience());
         for number in order {
             let chunk = self.chunks.chunk(*number)?;
             let place =
                 self.chunks.place(*number)?.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound))?;
-            packs.insert(place.pack);
-            part.push(&chunk, &place, self.packs.get(place.pack).0);
+            part.push(&chunk, &place, self.packs.blob(place.pack));
             if splitter.ends_here(part.len(), chunk.id.as_bytes()) {
                 sink.chunk_part(part.take(), plan)?;
             }
@@ -158,7 +175,7 @@ impl Encoding<'_> {
         if part.len() > 0 {
             sink.chunk_part(part.take(), plan)?;
         }
-        Ok(packs)
+        Ok(())
     }
 }
 
@@ -177,9 +194,12 @@ pub(crate) fn to_entry(source: &SourceEntry, chunks: u32) -> Entry {
 /// Proves finished parts and sends them.
 struct Sink<'a> {
     outbox: &'a Outbox<'a>,
+    known: &'a Packs,
     check: ComponentCheck,
     tree: Vec<PartRef>,
     chunks: Vec<PartRef>,
+    /// What the parts refer to, as a client reads them.
+    packs: BTreeSet<BlobId>,
 }
 
 impl Sink<'_> {
@@ -198,6 +218,12 @@ impl Sink<'_> {
         self.check
             .chunks(&decoded)
             .map_err(|source| EncodeError::Component { component: plan.name.clone(), source })?;
+        for pack in decoded.packs {
+            if !self.known.audience_of(&pack).is_some_and(|audience| audience.covers(&plan.audience())) {
+                return Err(EncodeError::Wall { component: plan.name.clone(), pack });
+            }
+            self.packs.insert(pack);
+        }
         self.outbox.send(Parcel::Memory { blob: part.blob, content: stored })?;
         self.chunks.push(part);
         Ok(())

@@ -1,6 +1,7 @@
 //! Tree parts, the writing side of `penstock_frames::part`.
 
-use penstock_core::id::AccessGroup;
+use penstock_core::audience::Audience;
+use penstock_core::id::ProductId;
 use penstock_core::limits::{PART_CONTENT_BYTES_MAX, PART_ENTRIES_MAX};
 use penstock_frames::column;
 use penstock_frames::part::{
@@ -20,8 +21,14 @@ pub(super) struct TreeBuilder {
 }
 
 impl TreeBuilder {
-    pub(super) fn new(group: &AccessGroup) -> Self {
-        let wire = TreeWire { format: TREE_FORMAT, group: group.to_string(), ..TreeWire::default() };
+    pub(super) fn new(product: &ProductId, audience: Audience<'_>) -> Self {
+        let wire = TreeWire {
+            format: TREE_FORMAT,
+            group: audience.group.to_string(),
+            component: audience.component.to_string(),
+            product: product.to_string(),
+            ..TreeWire::default()
+        };
         Self { wire, last: String::new() }
     }
 

@@ -1,6 +1,7 @@
 //! What is already published is not stored again, unless the audience forbids it.
 
 use crate::common::*;
+use penstock_core::blob::BlobId;
 use penstock_core::id::{AccessGroup, ComponentName, Platform, Version};
 use penstock_core::sign::SecretKey;
 use penstock_publish::{ComponentRule, PublishError};
@@ -177,15 +178,16 @@ fn rule(name: &str, group: &str) -> ComponentRule {
     }
 }
 
-/// The group of every pack, as registered.
-fn pack_groups(node: &penstock_publish::memory::MemoryRegistry, text: &str) -> BTreeMap<String, BTreeSet<String>> {
+/// Component and group of every pack, as registered: one each.
+fn pack_owners(node: &penstock_publish::memory::MemoryRegistry, text: &str) -> BTreeMap<BlobId, String> {
     let packs: BTreeSet<_> = packs(node).into_iter().map(|(blob, _)| blob).collect();
     let release = node.registration(&product(), &Version::new(text).expect("name")).expect("registered");
-    let mut groups: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut owners = BTreeMap::new();
     for member in release.members.iter().filter(|member| packs.contains(&member.blob)) {
-        groups.entry(member.blob.to_string()).or_default().insert(member.group.to_string());
+        let before = owners.insert(member.blob, format!("{} {}", member.component, member.group));
+        assert_eq!(before, None, "pack {} is listed twice", member.blob);
     }
-    groups
+    owners
 }
 
 #[test]
@@ -200,38 +202,101 @@ fn content_of_different_audiences_never_shares_a_pack_and_the_base_is_everyones(
         ("beta/common", Node::File(shared.clone())),
         ("beta/secret", Node::File(secret.clone())),
         ("lang/common", Node::File(shared.clone())),
+        ("lang/secret", Node::File(secret.clone())),
+        ("hires/secret", Node::File(secret.clone())),
     ]);
-    let rules = || vec![rule("dlc", "owners"), rule("beta", "testers"), rule("lang", "base")];
+    let rules = || vec![rule("dlc", "owners"), rule("beta", "testers"), rule("lang", "base"), rule("hires", "owners")];
     publish_with(&first, "1", &node, |request| request.components = rules()).expect("published");
     assert_eq!(install(&node, "1"), first);
     let indexes = packs(&node);
-    let stored: Vec<(String, u64)> = indexes
-        .iter()
-        .map(|(_, index)| (index.group.to_string(), index.frames.iter().map(|f| u64::from(f.content_bytes)).sum()))
-        .collect();
-    let sum = |group: &str| stored.iter().filter(|(g, _)| g == group).map(|(_, bytes)| bytes).sum::<u64>();
-    assert_eq!((sum("base"), sum("owners"), sum("testers")), (300_000, 300_000, 300_000), "the secret is stored twice");
-    for (pack, groups) in pack_groups(&node, "1") {
-        assert_eq!(groups.len(), 1, "pack {pack} has the audiences {groups:?}");
+    let stored = |component: &str, group: &str| -> u64 {
+        let mine = indexes.iter().map(|(_, index)| index);
+        let mine = mine.filter(|index| index.component.as_str() == component && index.group.as_str() == group);
+        mine.flat_map(|index| &index.frames).map(|frame| u64::from(frame.content_bytes)).sum()
+    };
+    let audiences = [("base", "base"), ("dlc", "owners"), ("beta", "testers"), ("lang", "base"), ("hires", "owners")];
+    for (component, group) in audiences {
+        assert_eq!(stored(component, group), 300_000, "{component} {group} has what is its own, and no more");
     }
+    assert_eq!(BTreeSet::from_iter(pack_owners(&node, "1").into_values()).len(), audiences.len());
     // The secret becomes everyone's: it must be stored for everyone, not read out of the owners' pack.
-    let second = tree([("now-public", Node::File(secret)), ("dlc/common", Node::File(shared))]);
+    let second = tree([("now-public", Node::File(secret.clone())), ("dlc/common", Node::File(shared.clone()))]);
     let report = publish_with(&second, "2", &node, |request| request.components = vec![rule("dlc", "owners")])
         .expect("published");
     assert_eq!(install(&node, "2"), second);
     assert_eq!(report.new_content_bytes, 300_000);
-    for (pack, groups) in pack_groups(&node, "2") {
-        assert_eq!(groups, BTreeSet::from(["base".to_owned()]), "pack {pack}");
+    let owners = BTreeSet::from_iter(pack_owners(&node, "2").into_values());
+    assert_eq!(owners, BTreeSet::from(["base base".to_owned(), "dlc owners".to_owned()]));
+    // What two components have of a base that lacks it now is still the base's.
+    let third = tree([
+        ("other", Node::File(b"other".to_vec())),
+        ("dlc/common", Node::File(shared.clone())),
+        ("lang/common", Node::File(shared)),
+        ("lang/secret", Node::File(secret)),
+    ]);
+    let rules = || vec![rule("dlc", "owners"), rule("lang", "base")];
+    let report = publish_with(&third, "3", &node, |request| request.components = rules()).expect("published");
+    assert_eq!(install(&node, "3"), third);
+    assert_eq!(report.new_content_bytes, 5, "the base's pack serves both");
+    assert!(pack_owners(&node, "3").into_values().all(|owner| owner != "dlc owners"));
+}
+
+/// What a component was once read by everybody for stays readable to its buyers; not the other way round.
+#[test]
+fn a_component_that_changes_its_group_reuses_only_what_its_new_audience_may_read() {
+    let node = node();
+    let build = tree([("dlc/data", Node::File(noise(5, 300_000))), ("common", Node::File(b"common".to_vec()))]);
+    let publish = |version: &str, group: &str| {
+        publish_with(&build, version, &node, |request| request.components = vec![rule("dlc", group)])
+            .expect("published")
+    };
+    publish("1", "base");
+    assert_eq!(publish("2", "owners").new_content_bytes, 0, "who buys it may read what was free");
+    assert_eq!(publish("3", "base").new_content_bytes, 0, "the free pack is still there");
+    assert_eq!(publish("4", "testers").new_content_bytes, 0);
+    for version in ["1", "2", "3", "4"] {
+        assert_eq!(install(&node, version), build, "{version}");
     }
+    node.withdraw(&product(), &version("1"));
+    node.withdraw(&product(), &version("3"));
+    assert_eq!(publish("5", "base").new_content_bytes, 300_000, "only buyers' releases are left to reuse");
+}
+
+/// The same release once more lists the same blobs, or control would call it another one.
+#[test]
+fn a_release_lists_the_same_blobs_when_it_is_published_again() {
+    let node = node();
+    let content = noise(5, 300_000);
+    let dlc = |path: &str| tree([(path, Node::File(content.clone())), ("a", Node::File(b"a".to_vec()))]);
+    let rules = |request: &mut penstock_publish::PublishRequest| request.components = vec![rule("dlc", "owners")];
+    publish_tree(&dlc("data"), "1", &node).expect("published");
+    publish_with(&dlc("dlc/data"), "2", &node, rules).expect("published");
+    let before = node.registration(&product(), &version("2")).expect("registered").members;
+    node.renew_channel_key(9);
+    assert!(publish_with(&dlc("dlc/data"), "2", &node, rules).expect("the same").already_published);
+    assert_eq!(node.registration(&product(), &version("2")).expect("registered").members, before);
 }
 
 #[test]
 fn alike_components_of_different_audiences_have_parts_of_their_own() {
     let node = node();
     let same = noise(6, 100_000);
-    let build = tree([("a", Node::File(same.clone())), ("dlc/a", Node::File(same))]);
-    publish_with(&build, "1", &node, |request| request.components = vec![rule("dlc", "owners")]).expect("published");
+    let files = [("a", Node::File(same.clone())), ("dlc/a", Node::File(same.clone())), ("lang/a", Node::File(same))];
+    let build = tree(files);
+    let rules = || vec![rule("dlc", "owners"), rule("lang", "base")];
+    publish_with(&build, "1", &node, |request| request.components = rules()).expect("published");
     assert_eq!(install(&node, "1"), build);
-    let components = root(&node, "1").components;
-    assert_ne!(components[0].chunks[0].blob, components[1].chunks[0].blob);
+    let parts: BTreeSet<BlobId> =
+        root(&node, "1").components.iter().map(|component| component.chunks[0].blob).collect();
+    assert_eq!(parts.len(), 3);
+    // A folder that becomes another component has another tree part, though its list of files is the same.
+    let moved = [ComponentRule { name: ComponentName::new("texts").expect("name"), ..rule("lang", "base") }];
+    let moved = || [vec![rule("dlc", "owners")], moved.to_vec()].concat();
+    publish_with(&build, "2", &node, |request| request.components = moved()).expect("published");
+    let tree_of = |text, name: &str| -> BlobId {
+        let components = root(&node, text).components;
+        components.iter().find(|component| component.name.as_str() == name).expect("there").tree[0].blob
+    };
+    assert_ne!(tree_of("1", "lang"), tree_of("2", "texts"));
+    assert_eq!(tree_of("1", "dlc"), tree_of("2", "dlc"));
 }
