@@ -49,6 +49,7 @@ mod tests {
     use crate::account::{AccountFacts, Asking, Holding, Terms, Wanted};
     use crate::catalog::ReleaseState;
     use crate::id::{Platform, ProductId};
+    use crate::place::Whereabouts;
     use crate::time::UnixSeconds;
     use proptest::prelude::*;
     use std::collections::BTreeSet;
@@ -99,7 +100,8 @@ mod tests {
             registered: None,
             state: ReleaseState::Live,
         };
-        facts.covers(&holding, &wanted, &Asking { now: UnixSeconds(1), place: None, device: None }).is_ok()
+        let asking = Asking { now: UnixSeconds(1), place: Whereabouts::Known(None), device: None };
+        facts.covers(&holding, &wanted, &asking).is_ok()
     }
 
     proptest! {

@@ -5,7 +5,7 @@ use super::whereto::Desk;
 use clap::{Args, Subcommand, ValueEnum};
 use penstock_core::account::{AccountId, Expiry, Standing};
 use penstock_core::desk::AccountKind;
-use penstock_core::id::{AccessGroup, ChannelName, Platform, ProductId};
+use penstock_core::id::{AccessGroup, ChannelName, ComponentName, Platform, ProductId};
 use penstock_core::place::Region;
 use penstock_core::segment::Value;
 use std::path::{Path, PathBuf};
@@ -88,7 +88,7 @@ pub(crate) struct AccountList {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  penstock account import players.csv --to ./data --report refused.ndjson\n\n\
     CSV has one line of column names: account, kind, standing, product, starts, ends, expiry, grace_seconds, channels,\n\
-    platforms, groups, regions, agreement, device_bound. Several names in one field are separated by blanks;\n\
+    platforms, components, groups, regions, agreement, device_bound. Several names in one field are separated by blanks;\n\
     times are seconds since 1970; what is empty is not said. NDJSON has {\"account\": …, \"terms\": {\"product\": …}, …}\n\
     on each line. A line that was imported before changes nothing, so an import that was interrupted is run again.")]
 pub(crate) struct AccountImport {
@@ -148,7 +148,8 @@ pub(crate) enum EntitlementVerb {
 /// See [`EntitlementVerb::Add`].
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  penstock entitlement add --account alice --product game --to ./data\n  \
-    penstock entitlement add --account press --product game --channel beta --for 30d --expiry revoke --to ./data\n\n\
+    penstock entitlement add --account press --product game --channel beta --for 30d --expiry revoke --to ./data\n  \
+    penstock entitlement add --account bob --product game --component dlc --to ./data\n\n\
     A limit that is not named does not apply.")]
 pub(crate) struct EntitlementAdd {
     /// To whom.
@@ -175,6 +176,9 @@ pub(crate) struct EntitlementAdd {
     /// Only releases for this platform; may be repeated.
     #[arg(long, value_name = "PLAT")]
     pub(crate) platform: Vec<Platform>,
+    /// Of the components, only the base and this one; may be repeated. The component base alone is the base alone.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) component: Vec<ComponentName>,
     /// Also the content of this access group; may be repeated.
     #[arg(long, value_name = "GROUP")]
     pub(crate) group: Vec<AccessGroup>,

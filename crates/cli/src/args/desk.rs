@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use penstock_client::EdgeUrl;
 use penstock_core::blob::BlobId;
 use penstock_core::catalog::AccessClass;
-use penstock_core::id::{ChannelName, ComponentName, Platform, ProductId, Version};
+use penstock_core::id::{AccessGroup, ChannelName, ComponentName, Platform, ProductId, Version};
 use penstock_core::place::Region;
 use penstock_publish::{Pattern, PatternError};
 use std::path::PathBuf;
@@ -39,6 +39,13 @@ pub(crate) struct Publish {
     /// Files of a component of its own, such as 'lang.de=lang/de/'; may be repeated. The rest is the base.
     #[arg(long, value_name = "NAME=PATTERN")]
     pub(crate) component: Vec<ComponentFiles>,
+    /// A component that an install can be without, because its player does not want it or was not given it; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) optional: Vec<ComponentName>,
+    /// The access group of a component, such as 'artbook=deluxe': only entitlements that name the group may read it; may
+    /// be repeated. Without one, whoever has the product may read it, unless their entitlement names components.
+    #[arg(long, value_name = "NAME=GROUP")]
+    pub(crate) group: Vec<ComponentGroup>,
     /// Files that the game starts with: marked so in the manifest; may be repeated.
     #[arg(long, value_name = "PATTERN")]
     pub(crate) launch: Vec<Pattern>,
@@ -72,6 +79,24 @@ impl std::str::FromStr for ComponentFiles {
         let (name, pattern) = text.split_once('=').ok_or("a component is NAME=PATTERN")?;
         let name = ComponentName::new(name).map_err(|error| error.to_string())?;
         Ok(Self { name, pattern: pattern.parse().map_err(|error: PatternError| error.to_string())? })
+    }
+}
+
+/// A component's name and its access group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ComponentGroup {
+    /// The component.
+    pub(crate) name: ComponentName,
+    /// Its group.
+    pub(crate) group: AccessGroup,
+}
+
+impl std::str::FromStr for ComponentGroup {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, group) = text.split_once('=').ok_or("a component's access group is NAME=GROUP")?;
+        let name = ComponentName::new(name).map_err(|error| error.to_string())?;
+        Ok(Self { name, group: AccessGroup::new(group).map_err(|error| error.to_string())? })
     }
 }
 

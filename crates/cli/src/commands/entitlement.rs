@@ -44,7 +44,7 @@ fn add(session: &Session, args: EntitlementAdd) -> anyhow::Result<Entitlement> {
         grace_seconds: args.grace.map_or(0, |span| span.0.as_secs()),
         channels: args.channel.into_iter().collect(),
         platforms: args.platform.into_iter().collect(),
-        components: BTreeSet::new(),
+        components: args.component.into_iter().collect(),
         groups: args.group.into_iter().collect(),
         regions: args.region.into_iter().collect(),
         agreement: args.agreement,
@@ -77,6 +77,7 @@ pub(super) fn line(one: &Entitlement) -> String {
     let sets = [
         ("channels", words(&one.terms.channels)),
         ("platforms", words(&one.terms.platforms)),
+        ("components", words(&one.terms.components)),
         ("groups", words(&one.terms.groups)),
         ("regions", words(&one.terms.regions)),
     ];

@@ -160,7 +160,7 @@ fn line_of(columns: &[String], record: &csv::StringRecord) -> Result<Value, Stri
             "starts" | "ends" => drop(line.insert(column.clone(), number(column, text)?)),
             "product" | "expiry" | "agreement" => drop(terms.insert(column.clone(), text_value())),
             "grace_seconds" => drop(terms.insert(column.clone(), number(column, text)?)),
-            "channels" | "platforms" | "groups" | "regions" => {
+            "channels" | "platforms" | "components" | "groups" | "regions" => {
                 drop(terms.insert(column.clone(), text.split_ascii_whitespace().map(Value::from).collect()));
             }
             "device_bound" => match text {
@@ -247,10 +247,10 @@ mod tests {
 
     #[test]
     fn both_formats_say_the_same() {
-        let csv = "account,standing,product,channels,ends,device_bound\n\
-                   alice,,game,beta stable,4000000000,true\n\"bob, the second\",suspended,,,,\n";
+        let csv = "account,standing,product,channels,components,ends,device_bound\n\
+                   alice,,game,beta stable,dlc,4000000000,true\n\"bob, the second\",suspended,,,,,\n";
         let ndjson = concat!(
-            r#"{"account":"alice","terms":{"product":"game","channels":["beta","stable"],"device_bound":true},"ends":4000000000}"#,
+            r#"{"account":"alice","terms":{"product":"game","channels":["beta","stable"],"components":["dlc"],"device_bound":true},"ends":4000000000}"#,
             "\n\n",
             r#"{"account":"bob, the second","standing":"suspended"}"#
         );

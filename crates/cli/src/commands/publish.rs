@@ -1,6 +1,6 @@
 //! `publish`: a build directory becomes a signed release on a node.
 
-use crate::args::desk::Publish;
+use crate::args::desk::{ComponentFiles, Publish};
 use crate::commands::product::access;
 use crate::commands::{Done, now};
 use crate::desk;
@@ -10,13 +10,14 @@ use crate::progress::Bar;
 use crate::words::{bytes, count, platform, share, time};
 use penstock_core::api::PutProduct;
 use penstock_core::catalog::{AccessClass, Product};
-use penstock_core::id::{AccessGroup, ProductId};
+use penstock_core::id::{AccessGroup, ComponentName, ProductId};
 use penstock_publish::{ComponentRule, OtherKeys, PublishReport, PublishRequest, keyfile};
 use std::process::ExitCode;
 use std::time::Duration;
 
 /// Publishes, and offers when a channel is named.
 pub(crate) fn run(args: Publish, output: &Output) -> Done {
+    let components = rules(&args)?;
     let key = keyfile::load(&args.key)?;
     let session = desk::connect_or_make(&args.desk, output)?;
     let product = ensure_product(&session, &args.product, args.access.map_or(AccessClass::Licensed, Into::into))?;
@@ -35,14 +36,8 @@ pub(crate) fn run(args: Publish, output: &Output) -> Done {
         };
         output.note(&format!("product {} is {}: {how}", product.id, access(product.access)));
     }
-    let rule = |files: crate::args::desk::ComponentFiles| ComponentRule {
-        name: files.name,
-        pattern: files.pattern,
-        group: AccessGroup::base(),
-        optional: false,
-    };
     let request = PublishRequest {
-        components: args.component.into_iter().map(rule).collect(),
+        components,
         launch: args.launch,
         channel: args.channel,
         level: args.level,
@@ -52,6 +47,25 @@ pub(crate) fn run(args: Publish, output: &Output) -> Done {
     let report = penstock_publish::publish(request, session.registry(), &Bar::new(*output))?;
     output.result(&report, &text(&report))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The components as the flags describe them together.
+fn rules(args: &Publish) -> Result<Vec<ComponentRule>, Failure> {
+    let is_there = |name: &ComponentName| args.component.iter().any(|files| files.name == *name);
+    let named = args.optional.iter().chain(args.group.iter().map(|group| &group.name));
+    if let Some(stray) = named.into_iter().find(|name| !is_there(name)) {
+        return Err(Failure::usage(format!(
+            "there is no component {stray}: name its files with --component '{stray}=PATTERN'"
+        )));
+    }
+    let group_of = |name: &ComponentName| args.group.iter().find(|group| group.name == *name);
+    let rule = |files: &ComponentFiles| ComponentRule {
+        name: files.name.clone(),
+        pattern: files.pattern.clone(),
+        group: group_of(&files.name).map_or_else(AccessGroup::base, |given| given.group.clone()),
+        optional: args.optional.contains(&files.name),
+    };
+    Ok(args.component.iter().map(rule).collect())
 }
 
 /// Makes the product unless it is there; one that is there keeps its access class.
