@@ -10,6 +10,7 @@ mod channels;
 mod credentials;
 mod door;
 mod extract;
+mod feed;
 mod node;
 mod products;
 mod releases;
@@ -42,9 +43,10 @@ fn routes() -> table::Routes {
         .merge(accounts::routes())
         .merge(credentials::routes())
         .merge(audit::routes())
+        .merge(feed::routes())
 }
 
-/// All paths below `/admin/v1`.
+/// All paths below `/admin/v1`, and the feed.
 pub(crate) fn router(handle: Handle, credentials: Credentials) -> Router {
     let door = door::Door::new(credentials, handle.clone());
     routes()

@@ -3,6 +3,7 @@
 use crate::api::Credentials;
 use crate::channels;
 use crate::error::{CallError, chain};
+use crate::feed::Feeds;
 use crate::keys::{KeyFileError, NodeKeys};
 use crate::record::{self, Record, RecordError};
 use crate::secret::SecretText;
@@ -84,6 +85,8 @@ pub(crate) struct Node {
     missing: Mutex<BTreeSet<BlobId>>,
     /// Who explains decisions, once there is an edge beside this.
     explainer: OnceLock<Arc<dyn Explainer>>,
+    /// Who follows.
+    pub(crate) feeds: Feeds,
 }
 
 /// Which queue a piece of blocking work waits in.
@@ -121,7 +124,8 @@ impl Control {
         let signer = TokenSigner::new(&keys.token);
         let missing = Mutex::new(BTreeSet::new());
         let explainer = OnceLock::new();
-        let node = Node { record, origin: options.origin, keys, signer, clock: options.now, missing, explainer };
+        let feeds = Feeds::default();
+        let node = Node { record, origin: options.origin, keys, signer, clock: options.now, missing, explainer, feeds };
         let replayed = state::tell_whole(&node, &mut |sequence, change| {
             if let CatalogChange::Release { release, members, .. } = &change {
                 node.look_for_missing(release, members);

@@ -182,6 +182,12 @@ pub enum CallError {
     /// All transfers are busy.
     #[error("too many uploads and downloads at once")]
     Busy,
+    /// Nobody else can follow.
+    #[error("too many edges follow this node's feed")]
+    TooManyFollowers,
+    /// A follower hung up, or took nothing for too long.
+    #[error("the follower is gone")]
+    FollowerGone,
     /// The store refused or failed.
     #[error("the store failed")]
     Origin(#[from] OriginError),
@@ -236,7 +242,7 @@ impl CallError {
             | Self::RotationsFull(_) => Problem::Conflict,
             Self::Rotation(error) => trust_problem(error),
             Self::Token(error) => token_problem(error),
-            Self::Busy => Problem::Unavailable,
+            Self::Busy | Self::TooManyFollowers | Self::FollowerGone => Problem::Unavailable,
             Self::Origin(error) => origin_problem(error),
             Self::Record(error) => record_problem(error),
             Self::SignedRecord(..) | Self::GivenUp(_) | Self::Random(_) => Problem::Internal,

@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// The notification that wakes followers.
 pub(crate) const CHANNEL: &str = "penstock_change_log";
@@ -36,12 +37,19 @@ pub(crate) struct Teller {
     sink: Arc<dyn CatalogSink>,
     /// The number of the last change that the sink heard.
     told: Mutex<u64>,
+    /// The same, for those who wait for it.
+    news: watch::Sender<u64>,
 }
 
 impl Teller {
     /// A teller whose sink knows all up to `told`.
     pub(crate) fn new(sink: Arc<dyn CatalogSink>, told: u64) -> Self {
-        Self { sink, told: Mutex::new(told) }
+        Self { sink, told: Mutex::new(told), news: watch::Sender::new(told) }
+    }
+
+    /// Changes whenever the sink heard something, which others than the sink may want to hear too.
+    pub(crate) fn news(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
     }
 
     /// Tells a part of the state after the change of this number.
@@ -52,6 +60,7 @@ impl Teller {
     /// The sink was told the state after this change, by a replay.
     pub(crate) fn start_after(&self, replayed: u64) {
         *self.lock() = replayed;
+        self.news.send_replace(replayed);
     }
 
     /// Tells what the log holds after what was told, up to `newest`. One entry at a time is in
@@ -89,6 +98,7 @@ impl Teller {
         if *told + 1 == number {
             self.sink.apply(number, change);
             *told = number;
+            self.news.send_replace(number);
         }
     }
 

@@ -10,7 +10,7 @@
 //!   knows the two engines and no table; `follow` tells the sink what is in the log;
 //! * *operations*: `products`, `releases`, `channels`, `rotations`, `blobs`, `upload`, `accounts`, `imports`,
 //!   `snapshots`, `credentials`, `audit`: one transaction each, around the rules, each on behalf of an `actor`;
-//!   `state` tells all of it;
+//!   `state` tells all of it, `feed` to far edges;
 //! * `api`: HTTP, one file per resource.
 //!
 //! It must not sit on the data path, hold a publisher's key, or keep anything in memory that a
@@ -27,6 +27,7 @@ mod channels;
 mod control;
 mod credentials;
 mod error;
+mod feed;
 mod follow;
 mod heads;
 mod imports;

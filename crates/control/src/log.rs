@@ -18,6 +18,7 @@ use crate::record::{RecordError, from_sql, next_number, to_sql};
 use crate::sql::{Connection, values};
 use crate::state::Teller;
 use penstock_core::catalog::CatalogChange;
+use penstock_core::feed::change_line;
 use penstock_core::time::UnixSeconds;
 
 /// A change with its body as the log keeps it. A large release's takes long to write, so it can be
@@ -67,6 +68,63 @@ pub(crate) fn change(connection: &Connection, sequence: u64) -> Result<Option<Ca
     let body: Option<String> =
         connection.query_optional(sql, values![to_sql(sequence)?], |row| Ok::<_, RecordError>(row.get(0)?))?;
     body.map(|body| serde_json::from_str(&body).map_err(|_| RecordError::Damaged { what: "change" })).transpose()
+}
+
+/// The number of the oldest change that the log still has; one more than the newest when it has none.
+pub(crate) fn oldest(connection: &Connection) -> Result<u64, RecordError> {
+    let oldest: Option<i64> = connection.query_value("SELECT MIN(sequence) FROM change_log", &[])?;
+    oldest.map_or_else(|| Ok(newest(connection)? + 1), from_sql)
+}
+
+/// The line that a feed tells one change in, if the log has it.
+pub(crate) fn line(connection: &Connection, sequence: u64) -> Result<Option<Vec<u8>>, RecordError> {
+    let sql = "SELECT body FROM change_log WHERE sequence = $1";
+    connection.query_optional(sql, values![to_sql(sequence)?], |row| {
+        Ok::<_, RecordError>(change_line(sequence, &row.get::<String>(0)?))
+    })
+}
+
+/// Lines of a feed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lines {
+    /// One after the other.
+    pub(crate) text: Vec<u8>,
+    /// The number of the last change in them.
+    pub(crate) last: u64,
+}
+
+/// The lines of the changes after a number, as many as the bounds allow and one in any case. `None` when the log does not
+/// reach so far back.
+pub(crate) fn lines_after(
+    connection: &Connection,
+    sequence: u64,
+    changes_max: u64,
+    bytes_max: u64,
+) -> Result<Option<Lines>, RecordError> {
+    // First their lengths: a release's body is large, and the server would send all of them.
+    let sql = "SELECT sequence, OCTET_LENGTH(body) FROM change_log WHERE sequence > $1 ORDER BY sequence LIMIT $2";
+    let (mut last, mut bytes, mut is_whole) = (sequence, 0u64, true);
+    connection.for_each(sql, values![to_sql(sequence)?, to_sql(changes_max)?], |row| {
+        let (number, length) = (from_sql(row.get(0)?)?, from_sql(row.get(1)?)?);
+        is_whole &= last > sequence || number == sequence + 1;
+        if last == sequence || (bytes + length <= bytes_max && number == last + 1) {
+            bytes += length;
+            last = number;
+        } else {
+            bytes = bytes_max;
+        }
+        Ok::<_, RecordError>(())
+    })?;
+    if !is_whole {
+        return Ok(None);
+    }
+    let mut lines = Lines { text: Vec::new(), last };
+    let sql = "SELECT sequence, body FROM change_log WHERE sequence > $1 AND sequence <= $2 ORDER BY sequence";
+    connection.for_each(sql, values![to_sql(sequence)?, to_sql(last)?], |row| {
+        lines.text.extend_from_slice(&change_line(from_sql(row.get(0)?)?, &row.get::<String>(1)?));
+        Ok::<_, RecordError>(())
+    })?;
+    Ok(Some(lines))
 }
 
 /// Whether anything changed after a number that decides whom blobs are published for: products,

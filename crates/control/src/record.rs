@@ -34,6 +34,7 @@ use penstock_core::time::UnixSeconds;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
 
 /// Connections that read at once. Each holds its own page cache of up to 2 MiB, or a process of the
 /// server.
@@ -215,6 +216,25 @@ impl Record {
         let mut reader = self.borrow_reader();
         let view = reader.slot.begin(&self.source, Access::Read)?;
         work(&view)
+    }
+
+    /// As [`Record::read`], on a connection of its own, for work that takes long: a minute of it must not keep other readers
+    /// waiting. Whoever calls bounds how many of them there are.
+    ///
+    /// # Errors
+    /// Those of `work` and of the database.
+    pub(crate) fn read_apart<T, E: From<RecordError>>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let connection = self.source.connect(Access::Read).map_err(RecordError::from)?;
+        let view = connection.transaction(Access::Read).map_err(RecordError::from)?;
+        work(&view)
+    }
+
+    /// Changes with every change that the sink was told, whichever process made it.
+    pub(crate) fn news(&self) -> watch::Receiver<u64> {
+        self.teller.news()
     }
 
     /// Tells the sink something that was durable before: the replay at start.

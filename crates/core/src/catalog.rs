@@ -179,6 +179,10 @@ pub enum CatalogChange {
         blob: BlobId,
         /// Number of the last change that it holds.
         sequence: u64,
+        /// Control's signed word for it (an encoded envelope, see [`crate::statement::AccountsNotice`]): whoever gets the
+        /// blob from elsewhere knows that it is control's.
+        #[serde(with = "crate::api::base64_bytes", default)]
+        notice: Vec<u8>,
     },
     /// The embargo policy is new: it replaces the one before.
     Embargo(Embargo),

@@ -34,6 +34,8 @@ pub enum Purpose {
     Head = 3,
     /// A trust set names its successor.
     Rotation = 4,
+    /// A snapshot of accounts ([`crate::statement::AccountsNotice`]), by the channel key.
+    Accounts = 5,
 }
 
 impl Purpose {
@@ -43,6 +45,7 @@ impl Purpose {
             2 => Some(Self::Delegation),
             3 => Some(Self::Head),
             4 => Some(Self::Rotation),
+            5 => Some(Self::Accounts),
             _ => None,
         }
     }
@@ -54,6 +57,7 @@ impl Purpose {
             Self::Delegation => "delegation",
             Self::Head => "channel head",
             Self::Rotation => "key rotation",
+            Self::Accounts => "snapshot of accounts",
         }
     }
 }

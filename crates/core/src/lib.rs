@@ -15,6 +15,7 @@ pub mod credential;
 pub mod desk;
 pub mod entitle;
 pub mod envelope;
+pub mod feed;
 pub mod id;
 pub mod keys;
 pub mod limits;

@@ -92,6 +92,9 @@ pub const PATH_DEPTH_MAX: usize = 64;
 
 /// Largest JSON body the admin API reads, in bytes. Release registrations list one pack in 100 bytes.
 pub const ADMIN_JSON_BYTES_MAX: usize = 32 << 20;
+/// Longest line of the feed, in bytes: it must fit the largest release, which came in as one JSON body and goes out with its
+/// channels and under longer names.
+pub const FEED_LINE_BYTES_MAX: usize = 2 * ADMIN_JSON_BYTES_MAX;
 /// Largest JSON document a client reads from an edge, in bytes.
 pub const ANSWER_JSON_BYTES_MAX: usize = 1 << 20;
 /// Most blob names in one `blobs/missing` question.

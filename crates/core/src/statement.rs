@@ -1,4 +1,5 @@
-//! Signed statements other than manifests: delegations, channel heads, key rotations.
+//! Signed statements other than manifests: delegations, channel heads, key rotations, and in [`accounts`] the word for a
+//! snapshot of accounts.
 //!
 //! Owns their protobuf layout and the checks that turn a payload into typed values. Field numbers
 //! are frozen; times are Unix seconds; a set of keys is `keys` (1, 32 bytes each) and `threshold`
@@ -25,6 +26,10 @@
 //!
 //! Sequences are at most [`SEQUENCE_MAX`], so that the next number always exists and every JSON
 //! and SQL reader sees it exactly.
+
+mod accounts;
+
+pub use accounts::{AccountsNotice, NoticeError, VerifiedAccounts};
 
 use crate::blob::BlobId;
 use crate::id::{ChannelName, NameError, Platform, ProductId, Version};

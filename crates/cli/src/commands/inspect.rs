@@ -242,7 +242,7 @@ fn look_envelope(envelope: &Envelope) -> Content {
             },
             Err(_) => other(signers),
         },
-        Purpose::Rotation => other(signers),
+        Purpose::Rotation | Purpose::Accounts => other(signers),
     }
 }
 

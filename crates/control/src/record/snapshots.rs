@@ -18,28 +18,28 @@ pub(crate) struct SnapshotRow {
     pub(crate) blob: BlobId,
     /// How many imports it holds.
     pub(crate) imports: u64,
+    /// How many accounts it holds.
+    pub(crate) accounts: u64,
+    /// When it was made.
+    pub(crate) created: UnixSeconds,
 }
 
 /// The newest one.
 pub(crate) fn newest(connection: &Connection) -> Result<Option<SnapshotRow>, RecordError> {
-    let sql = "SELECT sequence, blob, imports FROM snapshots ORDER BY sequence DESC LIMIT 1";
+    let sql = "SELECT sequence, blob, imports, accounts, created FROM snapshots ORDER BY sequence DESC LIMIT 1";
     connection.query_optional(sql, &[], read_row)
 }
 
 /// All of them but the newest so many, oldest first.
 pub(crate) fn older(connection: &Connection, keep: u64) -> Result<Vec<SnapshotRow>, RecordError> {
-    let rows = connection.query("SELECT sequence, blob, imports FROM snapshots ORDER BY sequence", &[], read_row)?;
+    let sql = "SELECT sequence, blob, imports, accounts, created FROM snapshots ORDER BY sequence";
+    let rows = connection.query(sql, &[], read_row)?;
     let keep = usize::try_from(keep).unwrap_or(usize::MAX);
     Ok(rows[..rows.len().saturating_sub(keep)].to_vec())
 }
 
 /// Notes a snapshot that is stored.
-pub(crate) fn put(
-    connection: &Connection,
-    row: SnapshotRow,
-    accounts: u64,
-    now: UnixSeconds,
-) -> Result<(), RecordError> {
+pub(crate) fn put(connection: &Connection, row: SnapshotRow) -> Result<(), RecordError> {
     connection.execute(
         "INSERT INTO snapshots (sequence, blob, accounts, imports, created) VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT (sequence) DO UPDATE SET blob = excluded.blob, accounts = excluded.accounts,
@@ -47,9 +47,9 @@ pub(crate) fn put(
         values![
             to_sql(row.sequence)?,
             &row.blob.as_bytes()[..],
-            to_sql(accounts)?,
+            to_sql(row.accounts)?,
             to_sql(row.imports)?,
-            to_sql(now.0)?
+            to_sql(row.created.0)?
         ],
     )?;
     Ok(())
@@ -138,5 +138,7 @@ fn read_row(row: &Row<'_>) -> Result<SnapshotRow, RecordError> {
         sequence: from_sql(row.get(0)?)?,
         blob: blob_id(&row.get::<Vec<u8>>(1)?)?,
         imports: from_sql(row.get(2)?)?,
+        accounts: from_sql(row.get(3)?)?,
+        created: UnixSeconds(from_sql(row.get(4)?)?),
     })
 }

@@ -123,7 +123,9 @@ async fn a_snapshot_holds_what_was_told_and_a_restart_begins_with_it(engine: Eng
     let reply = world.post("/snapshots", &json!({})).await;
     assert_eq!(reply.status, 201);
     let made: SnapshotAnswer = reply.ok();
-    let Some(CatalogChange::AccountsSnapshot { blob, sequence }) = world.sink.all().pop() else { panic!("told") };
+    let Some(CatalogChange::AccountsSnapshot { blob, sequence, notice }) = world.sink.all().pop() else {
+        panic!("told")
+    };
     assert_eq!((blob, sequence), (made.blob, made.sequence));
     let read =
         |blob: BlobId| Snapshot::new(world.origin.read_all(&blob, 1 << 30).expect("stored")).expect("a snapshot");
@@ -141,7 +143,7 @@ async fn a_snapshot_holds_what_was_told_and_a_restart_begins_with_it(engine: Eng
     };
     let replayed: Vec<CatalogChange> = world.sink.all().into_iter().filter(accounts).collect();
     assert_eq!(replayed.len(), 3, "{replayed:?}");
-    assert_eq!(replayed[0], CatalogChange::AccountsSnapshot { blob, sequence });
+    assert_eq!(replayed[0], CatalogChange::AccountsSnapshot { blob, sequence, notice });
     assert_eq!(told(&world).len(), 2);
 
     // Two are kept, the ones before go.

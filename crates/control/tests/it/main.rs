@@ -9,6 +9,7 @@ mod channels;
 mod crash;
 mod credentials;
 mod door;
+mod feed;
 mod fleet;
 mod migrations;
 mod node;

@@ -70,6 +70,11 @@ impl MemoryOrigin {
     pub(crate) fn lose(&self, blob: BlobId) {
         self.blobs.lock().expect("lock").remove(&blob).expect("it was there");
     }
+    /// Changes a stored blob behind everybody's back.
+    pub(crate) fn spoil(&self, blob: BlobId) {
+        let mut blobs = self.blobs.lock().expect("lock");
+        *blobs.get_mut(&blob).expect("it was there") = Bytes::from_static(b"something else");
+    }
     pub(crate) fn holds(&self, blob: BlobId) -> bool {
         self.blobs.lock().expect("lock").contains_key(&blob)
     }
