@@ -61,7 +61,7 @@ pub(crate) enum Permission {
     CredentialsRead,
     /// Say who may call.
     CredentialsWrite,
-    /// Follow the feed.
+    /// Follow the feed, whose first line carries the fleet's pseudonym key.
     FeedRead,
 }
 
@@ -135,7 +135,6 @@ pub(crate) fn allows(role: Role, wanted: Permission) -> bool {
                 | P::EmbargoRead
                 | P::AuditRead
                 | P::CredentialsRead
-                | P::FeedRead
         ),
         Role::Edge => matches!(wanted, P::FeedRead | P::BlobsRead),
         Role::Company | Role::Reseller => wanted == P::Delegated,

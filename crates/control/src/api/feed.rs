@@ -36,14 +36,14 @@ pub(super) fn routes() -> Routes {
     Routes::new()
         .add(get(
             "/v1/feed",
-            Permission::Feed,
+            Permission::FeedRead,
             "What edges are told: the state, then each change as it happens",
             follow,
         ))
-        .add(get("/v1/feed/snapshots/{blob}", Permission::Feed, "The bytes of a snapshot of accounts", snapshot))
+        .add(get("/v1/feed/snapshots/{blob}", Permission::FeedRead, "The bytes of a snapshot of accounts", snapshot))
         .add(post(
             "/v1/feed/snapshots/{blob}/damaged",
-            Permission::Feed,
+            Permission::FeedRead,
             "Looks at a snapshot that an edge found damaged, and makes another if it is",
             damaged,
         ))
