@@ -7,11 +7,27 @@ use crate::blob::BlobId;
 use crate::catalog::{AccessClass, BlobMember, Offer, Product, Release};
 use crate::id::{ChannelName, Platform, ProductId, Version};
 use crate::keys::PublicKey;
+use crate::rollout::Minimum;
 use crate::time::UnixSeconds;
 use serde::{Deserialize, Serialize};
 
 /// `GET /v1/products/{p}/channels/{c}`: the offer, flattened.
 pub type ChannelAnswer = Offer;
+
+/// What `GET /v1/products/{p}/channels/{c}` says beside the offer, whose fields stand next to these. An edge writes it;
+/// whoever needs only the offer reads [`ChannelAnswer`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelDocument {
+    /// The offer. Its version and manifest are those of the release that this caller should install.
+    #[serde(flatten)]
+    pub offer: Offer,
+    /// The oldest version that the channel supports, and a word for players who have an older one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimum: Option<Minimum>,
+    /// Whether the version that the caller named with `have=` is not supported any more: it must not go on as it is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub required: bool,
+}
 
 /// `GET /v1/products/{p}/releases/{version}`: the release, its fields beside `rotations`.
 ///

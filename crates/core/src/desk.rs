@@ -13,6 +13,7 @@ use crate::segment::Attributes;
 use crate::time::UnixSeconds;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// `GET /admin/v1/products/{p}/releases/{v}?platform=&members=`.
@@ -335,9 +336,21 @@ pub struct ExplainQuestion {
     /// An account, as if it had sent a token for all it holds. Not beside `token`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
-    /// Where the caller is; without it, nobody knows.
+    /// Where the caller is; without it and `address`, nobody knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<Region>,
+    /// The caller's address, to look up where it is. Not beside `region`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    /// What the install calls itself, to say whose turn it is in the channel's rollout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub install: Option<String>,
+    /// The version that it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub have: Option<Version>,
+    /// Whether a player asks by hand.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_hand: bool,
 }
 
 impl std::fmt::Debug for ExplainQuestion {

@@ -10,6 +10,7 @@ pub mod audience;
 pub mod audit;
 pub mod blob;
 pub mod catalog;
+pub mod channel;
 pub mod conditional;
 pub mod credential;
 pub mod desk;

@@ -314,6 +314,7 @@ mod tests {
             sending: crate::sending::Sending::default(),
             cut: crate::listen::CutMark::default(),
             place: crate::geo::PlaceMemo::default(),
+            pacing: crate::rates::Pacing::default(),
         }
     }
 

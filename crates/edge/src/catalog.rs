@@ -5,13 +5,17 @@
 
 mod answer;
 mod blobs;
+mod offered;
 
 pub use answer::{Document, Found};
+pub use offered::Offered;
 
 use self::blobs::Blobs;
+use self::offered::{Standing, Told};
 use penstock_core::api::{CatalogAnswer, ReleaseAnswer};
 use penstock_core::blob::BlobId;
 use penstock_core::catalog::{AccessClass, BlobMember, CatalogChange, Offer, Product, Release, ReleaseState};
+use penstock_core::channel::{ChannelPolicy, Registered, must_update};
 use penstock_core::entitle::BlobUse;
 use penstock_core::id::{AccessGroup, ChannelName, ComponentName, Platform, ProductId, Version};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -56,12 +60,13 @@ struct ReleasePart {
     group: AccessGroup,
 }
 
-/// What is known below one product's name. Releases and offers may be told before the product itself.
+/// What is known below one product's name. Releases, offers and policy may be told before the product itself.
 #[derive(Debug, Default)]
 struct Shelfmark {
     product: Option<Product>,
     releases: BTreeMap<Version, BTreeMap<Platform, u32>>,
     offers: BTreeMap<ChannelName, BTreeMap<Platform, Arc<Told>>>,
+    policies: BTreeMap<ChannelName, BTreeMap<Platform, Arc<ChannelPolicy>>>,
     /// The product's key rotations, as far as an offer told of them: the list only ever grows.
     rotations: Vec<Vec<u8>>,
 }
@@ -74,14 +79,6 @@ struct ReleaseSeat {
     channels: BTreeSet<ChannelName>,
     /// Numbers of its parts.
     parts: Vec<u32>,
-}
-
-/// An offer and its answer, rendered once.
-#[derive(Debug)]
-struct Told {
-    version: Version,
-    platform: Platform,
-    document: Document,
 }
 
 impl EdgeCatalog {
@@ -118,15 +115,30 @@ impl EdgeCatalog {
         decide(names.products.get(product).and_then(|mark| mark.product.as_ref()))
     }
 
-    /// What a channel offers for a platform. Without one: for `any`, else for the only platform there is.
+    /// What a channel offers for a platform, to a caller that has a version. Without a platform: for `any`, else for the
+    /// only one there is.
     #[must_use]
-    pub fn offer(&self, product: &ProductId, channel: &ChannelName, platform: Option<&Platform>) -> Found<Document> {
+    pub fn offered(
+        &self,
+        product: &ProductId,
+        channel: &ChannelName,
+        platform: Option<&Platform>,
+        have: Option<&Version>,
+    ) -> Found<Offered> {
         let names = self.names();
         let Some(mark) = names.products.get(product) else { return Found::Unknown };
         let Some(platforms) = mark.offers.get(channel) else { return Found::Unknown };
-        Found::choose(platforms, platform).and_then(|told| match names.state(product, &told.version, &told.platform) {
-            Some(ReleaseState::Withdrawn) => Found::Withdrawn,
-            Some(ReleaseState::Live) | None => Found::One(told.document.clone()),
+        Found::choose(platforms, platform).and_then(|told| {
+            let registered = |version: &Version| names.registered(product, version, told.platform());
+            // Whoever has a version that nobody knows here is not told to leave it.
+            let limits = told.minimum().and_then(|minimum| Some((registered(have?)?, registered(&minimum.version)?)));
+            let standing = |version: &Version| Standing {
+                state: registered(version).map_or(ReleaseState::Live, |one| one.release.state),
+                must_update: limits.is_some_and(|(have, minimum)| must_update(have, minimum, version)),
+            };
+            let target = standing(&told.offer.version);
+            let fallback = told.offer.fallback.as_ref().map_or(target, |fallback| standing(&fallback.version));
+            Found::One(Offered { told: Arc::clone(told), target, fallback })
         })
     }
 
@@ -189,7 +201,8 @@ impl EdgeCatalog {
         let mark = names.products.entry(release.product.clone()).or_default();
         let document = render_release(&release, &mark.rotations);
         let is_offered = |offers: &BTreeMap<Platform, Arc<Told>>| {
-            offers.get(&release.platform).is_some_and(|told| told.version == release.version)
+            let told = offers.get(&release.platform);
+            told.is_some_and(|told| told.versions().any(|version| *version == release.version))
         };
         channels.extend(mark.offers.iter().filter(|(_, offers)| is_offered(offers)).map(|(name, _)| name.clone()));
         let known = mark.releases.get(&release.version).and_then(|platforms| platforms.get(&release.platform)).copied();
@@ -213,15 +226,17 @@ impl EdgeCatalog {
     }
 
     fn set_offer(&self, offer: &Offer) {
-        let document = Document::render(offer);
-        let told = Told { version: offer.version.clone(), platform: offer.platform.clone(), document };
         let mut names = self.names_mut();
         let names = &mut *names;
         let mark = names.products.entry(offer.product.clone()).or_default();
-        mark.offers.entry(offer.channel.clone()).or_default().insert(offer.platform.clone(), Arc::new(told));
-        let number = mark.releases.get(&offer.version).and_then(|platforms| platforms.get(&offer.platform));
-        if let Some(seat) = number.and_then(|number| names.releases.get_mut(*number as usize)) {
-            seat.channels.insert(offer.channel.clone());
+        let policy = mark.policies.get(&offer.channel).and_then(|platforms| platforms.get(&offer.platform));
+        let told = Arc::new(Told::new(offer.clone(), policy.cloned()));
+        mark.offers.entry(offer.channel.clone()).or_default().insert(offer.platform.clone(), Arc::clone(&told));
+        for version in told.versions() {
+            let number = mark.releases.get(version).and_then(|platforms| platforms.get(&offer.platform));
+            if let Some(seat) = number.and_then(|number| names.releases.get_mut(*number as usize)) {
+                seat.channels.insert(offer.channel.clone());
+            }
         }
         if offer.rotations.len() > mark.rotations.len() {
             mark.rotations.clone_from(&offer.rotations);
@@ -232,6 +247,17 @@ impl EdgeCatalog {
                 }
             }
         }
+    }
+
+    /// Takes a channel's policy in place of the one before. It may come before the offer that it is about.
+    fn set_policy(&self, product: ProductId, channel: ChannelName, platform: Platform, policy: ChannelPolicy) {
+        let policy = Arc::new(policy);
+        let mut names = self.names_mut();
+        let mark = names.products.entry(product).or_default();
+        if let Some(told) = mark.offers.get_mut(&channel).and_then(|platforms| platforms.get_mut(&platform)) {
+            *told = Arc::new(Told::new(told.offer.clone(), Some(Arc::clone(&policy))));
+        }
+        mark.policies.entry(channel).or_default().insert(platform, policy);
     }
 
     fn names(&self) -> RwLockReadGuard<'_, Names> {
@@ -288,9 +314,9 @@ impl Names {
         uses
     }
 
-    fn state(&self, product: &ProductId, version: &Version, platform: &Platform) -> Option<ReleaseState> {
-        let number = self.products.get(product)?.releases.get(version)?.get(platform)?;
-        self.releases.get(*number as usize).map(|seat| seat.release.state)
+    fn registered(&self, product: &ProductId, version: &Version, platform: &Platform) -> Option<Registered<'_>> {
+        let order = *self.products.get(product)?.releases.get(version)?.get(platform)?;
+        self.releases.get(order as usize).map(|seat| Registered { release: &seat.release, order })
     }
 }
 
@@ -318,6 +344,9 @@ impl EdgeCatalog {
                 }
             }
             CatalogChange::Offer(offer) => self.set_offer(&offer),
+            CatalogChange::ChannelPolicy { product, platform, channel, rollout, minimum } => {
+                self.set_policy(product, channel, platform, ChannelPolicy { rollout, minimum });
+            }
             CatalogChange::LooseBlob { blob, open } => {
                 self.blobs.set_loose(blob, Some(if open { Loose::Open } else { Loose::Shut }));
             }
@@ -328,7 +357,6 @@ impl EdgeCatalog {
             | CatalogChange::Embargo(_)
             | CatalogChange::Segment(_)
             | CatalogChange::SegmentGone { .. }
-            | CatalogChange::ChannelPolicy { .. }
             | CatalogChange::TokensRevoked { .. } => {}
         }
     }

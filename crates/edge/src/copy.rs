@@ -23,7 +23,7 @@ pub struct EdgeCopy {
     pub accounts: Arc<Accounts>,
     /// Tokens that were revoked.
     pub revoked: Arc<Revoked>,
-    /// What may not be sent where.
+    /// What may not be sent where, and who is in which segment.
     pub policies: Arc<Policies>,
     /// Where snapshots of accounts lie.
     pub store: Store,
@@ -68,6 +68,8 @@ impl CatalogSink for EdgeCopy {
             CatalogChange::AccountsSnapshot { blob, .. } => self.rest_on(blob),
             CatalogChange::TokensRevoked { tokens } => self.revoked.add(&tokens, (self.clock)()),
             CatalogChange::Embargo(embargo) => self.policies.set_embargo(embargo),
+            CatalogChange::Segment(segment) => self.policies.set_segment(segment),
+            CatalogChange::SegmentGone { name } => self.policies.remove_segment(&name),
             other => self.catalog.apply(other),
         }
     }

@@ -18,7 +18,9 @@ pub use streams::Streams;
 pub use watch::{Expiry, Framing, Next, Watch};
 
 use crate::config::Limits;
+use crate::rates::{Pacing, UNBOUNDED};
 use crate::sending::Sending;
+use crate::sockopt::set_max_pacing_rate;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -69,6 +71,8 @@ impl Pace {
 pub trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// Makes the close that follows throw unsent bytes away.
     fn abort(&self);
+    /// Makes the kernel send at most so many bytes a second, where it can.
+    fn pace(&self, bytes_per_second: u64);
 }
 
 impl Socket for TcpStream {
@@ -76,10 +80,17 @@ impl Socket for TcpStream {
         // Best effort: without it the kernel keeps trying to deliver, at its own expense.
         _ = socket2::SockRef::from(self).set_linger(Some(Duration::ZERO));
     }
+
+    fn pace(&self, bytes_per_second: u64) {
+        if let Err(error) = set_max_pacing_rate(self, bytes_per_second) {
+            tracing::warn!(%error, bytes_per_second, "the kernel does not keep a connection's rate");
+        }
+    }
 }
 
 impl Socket for UnixStream {
     fn abort(&self) {}
+    fn pace(&self, _: u64) {}
 }
 
 /// The socket under TLS and hyper: counts bytes and notes when a write has to wait.
@@ -89,6 +100,9 @@ pub struct Counted<S: Socket> {
     socket: Option<S>,
     progress: Arc<Progress>,
     sending: Sending,
+    pacing: Pacing,
+    /// The rate that the socket keeps.
+    paced: u64,
     left: Left<S>,
 }
 
@@ -98,12 +112,31 @@ pub type Left<S> = Arc<Mutex<Option<S>>>;
 impl<S: Socket> Counted<S> {
     /// Counts `socket`'s bytes in `progress`, and writes nothing once `sending` is not sound.
     pub fn new(socket: S, progress: Arc<Progress>, sending: Sending) -> Self {
-        Self { socket: Some(socket), progress, sending, left: Left::default() }
+        let (pacing, left) = (Pacing::default(), Left::default());
+        Self { socket: Some(socket), progress, sending, pacing, paced: UNBOUNDED, left }
+    }
+
+    /// Keeps the rate that those want who share `pacing`.
+    #[must_use]
+    pub fn paced_by(mut self, pacing: Pacing) -> Self {
+        self.pacing = pacing;
+        self
     }
 
     /// Where the socket will be left.
     pub fn left(&self) -> Left<S> {
         Arc::clone(&self.left)
+    }
+
+    /// Before each write: one look at a number, and a system call when it has changed.
+    fn keep_pace(&mut self) {
+        if let Some(rate) = self.pacing.rate()
+            && rate != self.paced
+            && let Some(socket) = &self.socket
+        {
+            socket.pace(rate);
+            self.paced = rate;
+        }
     }
 
     fn socket(&mut self) -> io::Result<&mut S> {
@@ -143,6 +176,7 @@ impl<S: Socket> AsyncWrite for Counted<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.sending.check()?;
+        this.keep_pace();
         let polled = Pin::new(this.socket()?).poll_write(cx, buf);
         this.wrote(&polled);
         polled
@@ -155,6 +189,7 @@ impl<S: Socket> AsyncWrite for Counted<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.sending.check()?;
+        this.keep_pace();
         let polled = Pin::new(this.socket()?).poll_write_vectored(cx, bufs);
         this.wrote(&polled);
         polled

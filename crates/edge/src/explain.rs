@@ -1,17 +1,24 @@
 //! "Why was this player refused?": the walk of a decision, for support.
 //!
-//! The verdict is `core::entitle`'s own, made of the same facts as a request's: nothing is decided here.
+//! The verdict is `core::entitle`'s own, made of the same facts as a request's, and the turn `core::rollout`'s: nothing is
+//! decided here.
 
-use crate::catalog::EdgeCatalog;
+use crate::catalog::{EdgeCatalog, Found};
+use crate::geo::Geo;
 use crate::passport::{Bearer, Passports, Presented};
 use crate::policy::Policies;
+use crate::turn::{self, Inquirer, Names};
 use penstock_core::account::Wanted;
 use penstock_core::catalog::ReleaseState;
+use penstock_core::channel::Choice;
 use penstock_core::desk::{ExplainAnswer, ExplainQuestion, ExplainStep, Explainer};
-use penstock_core::entitle::{Caller, Refusal, Scene, Step, Verdict, Walk, Walked, decide_blob, decide_product};
-use penstock_core::id::Platform;
+use penstock_core::entitle::{
+    Caller, Passport, Refusal, Scene, Step, Verdict, Walk, Walked, decide_blob, decide_product,
+};
+use penstock_core::id::{ChannelName, Platform, ProductId};
 use penstock_core::place::{Place, Whereabouts};
 use penstock_core::reply::Problem;
+use penstock_core::request::InstallId;
 use penstock_core::time::UnixSeconds;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,8 +30,10 @@ pub struct EdgeExplainer {
     pub catalog: Arc<EdgeCatalog>,
     /// Who asks.
     pub passports: Arc<Passports>,
-    /// What may not be sent where.
+    /// What may not be sent where, and who is in which segment.
     pub policies: Arc<Policies>,
+    /// Where addresses are.
+    pub geo: Arc<Geo>,
     /// The clock.
     pub clock: fn() -> UnixSeconds,
 }
@@ -45,7 +54,9 @@ impl Explainer for EdgeExplainer {
             Some(Presented::Busy | Presented::TooMany { .. }) => Caller::Nobody,
         };
         let embargo = self.policies.embargo();
-        let scene = Scene { now, place: Whereabouts::Known(question.region.map(Place)), embargo: &embargo };
+        let looked_up = || question.address.and_then(|address| self.geo.place(address));
+        let place = question.region.map(Place).or_else(looked_up);
+        let scene = Scene { now, place: Whereabouts::Known(place), embargo: &embargo };
         let mut walk = Walk::default();
         let (subject, refusal) = match (question.blob, &question.product) {
             (Some(blob), _) => {
@@ -76,6 +87,16 @@ impl Explainer for EdgeExplainer {
         if walk.0.is_empty() {
             walk.0.push(unknown());
         }
+        let mut turn = Vec::new();
+        if let (None, Some(product), Some(channel), None) =
+            (question.blob, &question.product, &question.channel, refusal)
+        {
+            let passport = match caller {
+                Caller::Known(passport) if !passport.is_revoked => Some(passport),
+                _ => None,
+            };
+            turn = self.turn(question, product, channel, passport, &scene);
+        }
         let step = |one: Walked| ExplainStep {
             step: one.step.name().to_owned(),
             finding: one.grounds,
@@ -86,8 +107,74 @@ impl Explainer for EdgeExplainer {
             allowed: refusal.is_none(),
             code: refusal.map(|refusal| refusal.code().to_owned()),
             status: refusal.map_or(200, |refusal| Problem::Refused(refusal).status()),
-            steps: walk.0.into_iter().map(step).collect(),
+            steps: walk.0.into_iter().map(step).chain(turn).collect(),
         }
+    }
+}
+
+impl EdgeExplainer {
+    /// What the channel answers, after the caller was let in: segments, the turn, the oldest supported version.
+    fn turn(
+        &self,
+        question: &ExplainQuestion,
+        product: &ProductId,
+        channel: &ChannelName,
+        passport: Option<&Passport>,
+        scene: &Scene<'_>,
+    ) -> Vec<ExplainStep> {
+        let step = |step: &str, finding: String| ExplainStep { step: step.to_owned(), finding, code: None };
+        let offered = match self.catalog.offered(product, channel, question.platform.as_ref(), question.have.as_ref()) {
+            Found::One(offered) => offered,
+            Found::Unknown => return vec![step("channel", format!("{channel} offers nothing for that platform"))],
+            Found::Withdrawn => return vec![step("channel", "what it offers was withdrawn".to_owned())],
+            Found::NamePlatform(_) => {
+                return vec![step("channel", format!("{channel} offers it for several platforms: name one"))];
+            }
+        };
+        let install = question.install.as_deref().and_then(InstallId::new);
+        let inquirer = Inquirer { install: install.as_ref(), by_hand: question.by_hand, passport, place: scene.place };
+        let (segments, pseudonyms) = (self.policies.segments(), self.passports.pseudonyms());
+        let mut steps = Vec::new();
+        if question.install.is_some() && install.is_none() {
+            steps.push(step("channel", "no install can be called so, and an edge refuses the request".to_owned()));
+        }
+        let names = Names::of(passport, install.as_ref(), pseudonyms);
+        for name in offered.rollout().map(turn::named).unwrap_or_default() {
+            steps.push(step(
+                "segment",
+                match segments.get(name) {
+                    None => format!("there is no segment {name}, so nobody is in it"),
+                    Some(segment) => {
+                        let is = if segment.holds(&names.list(), inquirer.attributes()) { "is" } else { "is not" };
+                        format!("the caller {is} in {name}, version {}", segment.version)
+                    }
+                },
+            ));
+        }
+        let choice = offered.choose(self.policies.brake(product, channel), |rollout| {
+            let (turn, grounds) = inquirer.explain(rollout, &segments, pseudonyms, scene.now);
+            steps.extend(grounds.into_iter().map(|grounds| step("rollout", grounds)));
+            turn
+        });
+        let (version, must_update) = offered.version(choice);
+        let answer = match choice {
+            Choice::Everybody => format!("everybody is answered {version}"),
+            Choice::Turn(turn) if turn.is_target() => format!("it is answered the target, {version}"),
+            Choice::Turn(_) => format!("it is answered the fallback, {version}"),
+            Choice::NotTold => format!("the rollout is not known to this node yet: the fallback, {version}"),
+            Choice::Braked => format!("this node's brake is pulled (rollouts.brake): the fallback, {version}"),
+            Choice::Withdrawn => format!("the target was withdrawn: the fallback, {version}"),
+        };
+        steps.push(step("channel", answer));
+        if let Some(minimum) = offered.minimum() {
+            let must = match (&question.have, must_update) {
+                (None, _) => "the caller does not say what it has".to_owned(),
+                (Some(have), true) => format!("{have} is older or was withdrawn, and must not go on"),
+                (Some(have), false) => format!("{have} may go on"),
+            };
+            steps.push(step("minimum", format!("{} is the oldest supported version: {must}", minimum.version)));
+        }
+        steps
     }
 }
 

@@ -155,6 +155,12 @@ impl Passports {
         Arc::new(self.passport(bearer).0)
     }
 
+    /// What makes this fleet's pseudonyms.
+    #[must_use]
+    pub fn pseudonyms(&self) -> &penstock_core::account::PseudonymKey {
+        self.accounts.pseudonyms()
+    }
+
     /// How many passports are kept, and how many bytes they are counted as.
     #[must_use]
     pub fn held(&self) -> (usize, usize) {

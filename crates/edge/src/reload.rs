@@ -1,6 +1,6 @@
 //! Taking a new configuration into a running node: check everything first, then swap, never dropping a connection.
 //!
-//! Certificates, JWKS files, the database of places, `[limits]`, `log.level`, `log.access` and `listen.admin_hosts` are swapped;
+//! Certificates, JWKS files, the database of places, `[limits]`, `[rates]`, `[rollouts]`, `log.level`, `log.access` and `listen.admin_hosts` are swapped;
 //! what else changed is reported as waiting for the next start. Also here: noticing that the files changed. It must not touch sockets.
 
 use crate::config::{

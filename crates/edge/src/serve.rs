@@ -6,6 +6,7 @@
 mod blob;
 mod product;
 
+use self::product::ChannelAsked;
 use crate::body::Body;
 use crate::catalog::EdgeCatalog;
 use crate::config::Checked;
@@ -21,8 +22,8 @@ use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
-use penstock_core::entitle::{Caller, Refusal, Scene, TokenFault, Verdict};
-use penstock_core::place::Whereabouts;
+use penstock_core::entitle::{Caller, Passport, Refusal, Scene, TokenFault, Verdict};
+use penstock_core::place::{Place, Whereabouts};
 use penstock_core::reply::Problem;
 use penstock_core::request::{Method, Target};
 use penstock_core::time::UnixSeconds;
@@ -60,6 +61,9 @@ pub struct ServerParts {
     /// Where outcomes go, usually a [`crate::outcome::Ledger`].
     pub outcomes: Arc<dyn OutcomeSink>,
 }
+
+/// Whoever a token names, or what is wrong with it.
+type Named = Result<Arc<Passport>, TokenFault>;
 
 /// Answers requests on the data doors. One for all workers.
 pub struct Server {
@@ -112,8 +116,9 @@ impl Server {
             Target::Blob(blob) => self.blob(blob, head, conn, method, pen).await,
             Target::Outboard(blob) => self.outboard(blob, head, conn, pen).await,
             Target::Verified { blob, range } => self.verified(blob, range, head, conn, pen).await,
-            Target::Channel { product, channel, platform, .. } => {
-                self.channel(&product, &channel, platform.as_ref(), head, conn)
+            Target::Channel { product, channel, platform, install, have, by_hand } => {
+                let asked = ChannelAsked { product, channel, platform, install, have, by_hand };
+                self.channel(&asked, head, conn)
             }
             Target::Release { product, version, platform } => {
                 self.release(&product, &version, platform.as_ref(), head, conn)
@@ -136,30 +141,53 @@ impl Server {
         let embargo = self.policies.embargo();
         // Looked up at most once, and only when something turns on it.
         let place = OnceCell::new();
-        let find = || *place.get_or_init(|| self.geo.place_of(conn.peer.map(|peer| peer.ip()), &conn.place));
+        let find = || *place.get_or_init(|| self.place(conn));
         let scene = Scene { now, place: Whereabouts::Found(&find), embargo: &embargo };
         let refusal = match decide(Caller::Nobody, &scene) {
-            Verdict::Allow(grant) => return Ok(grant),
+            Verdict::Allow(grant) => {
+                self.pace(conn, None);
+                return Ok(grant);
+            }
             Verdict::Refuse(refusal) => refusal,
         };
-        let mut lines = head.headers.get_all(AUTHORIZATION).into_iter();
-        let Some(line) = lines.next() else { return Err(refusal.into()) };
-        let presented = match lines.next() {
-            Some(_) => Presented::Faulty(TokenFault::Malformed),
-            None => self.passports.of(line.as_bytes(), conn.peer.map(|peer| peer.ip()), now),
-        };
+        let Some(presented) = self.presented(head, conn, now)? else { return Err(refusal.into()) };
         let caller = match &presented {
-            Presented::Known(passport) => Caller::Known(passport),
-            Presented::Faulty(fault) => Caller::Faulty(*fault),
-            Presented::Busy => {
-                return Err(Refused::because(Problem::Unavailable, "too many tokens are being verified"));
-            }
-            Presented::TooMany { retry_after_seconds } => return Err(Refused::too_many_failures(*retry_after_seconds)),
+            Ok(passport) => Caller::Known(passport),
+            Err(fault) => Caller::Faulty(*fault),
         };
         match decide(caller, &scene) {
-            Verdict::Allow(grant) => Ok(grant),
+            Verdict::Allow(grant) => {
+                self.pace(conn, presented.as_deref().ok());
+                Ok(grant)
+            }
             Verdict::Refuse(refusal) => Err(refusal.into()),
         }
+    }
+
+    /// Whoever the request's token names, or what is wrong with it; `None` where there is none.
+    fn presented(&self, head: &Parts, conn: &ConnInfo, now: UnixSeconds) -> Result<Option<Named>, Refused> {
+        let mut lines = head.headers.get_all(AUTHORIZATION).into_iter();
+        let Some(line) = lines.next() else { return Ok(None) };
+        if lines.next().is_some() {
+            return Ok(Some(Err(TokenFault::Malformed)));
+        }
+        match self.passports.of(line.as_bytes(), conn.peer.map(|peer| peer.ip()), now) {
+            Presented::Known(passport) => Ok(Some(Ok(passport))),
+            Presented::Faulty(fault) => Ok(Some(Err(fault))),
+            Presented::Busy => Err(Refused::because(Problem::Unavailable, "too many tokens are being verified")),
+            Presented::TooMany { retry_after_seconds } => Err(Refused::too_many_failures(retry_after_seconds)),
+        }
+    }
+
+    /// The connection's rate, from here on.
+    fn pace(&self, conn: &ConnInfo, passport: Option<&Passport>) {
+        let segments = || Arc::clone(&self.policies.segments());
+        self.policies.rates().pace(&conn.pacing, conn.protocol, passport, segments, self.passports.pseudonyms());
+    }
+
+    /// Where the peer is, looked up when it is asked for.
+    fn place(&self, conn: &ConnInfo) -> Option<Place> {
+        self.geo.place_of(conn.peer.map(|peer| peer.ip()), &conn.place)
     }
 
     /// A token that came over plain HTTP is already known to whoever listens; taking it would teach people to send it.
@@ -221,5 +249,6 @@ impl Handler for Server {
 
     fn reloaded(&self, config: &Checked) {
         self.geo.reload(config.geo.database.as_deref());
+        self.policies.configure(config);
     }
 }

@@ -9,6 +9,7 @@ use penstock_core::catalog::AccessClass;
 use penstock_core::id::{AccessGroup, ChannelName, ComponentName, Platform, ProductId, Version};
 use penstock_core::place::Region;
 use penstock_publish::{Pattern, PatternError};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// See [`super::Command::Publish`].
@@ -479,6 +480,7 @@ pub(crate) struct ReleaseOne {
 /// See [`super::Command::Explain`].
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  penstock explain --product sample --to ./data\n  \
+    penstock explain --product sample --channel stable --install 6f1e --address 192.0.2.7 --to ./data\n  \
     penstock explain --token-file token.jwt --blob 0000000000000000000000000000000000000000000000000000000000000000 --to ./data")]
 #[command(group = clap::ArgGroup::new("subject").required(true).args(["blob", "product"]))]
 pub(crate) struct Explain {
@@ -500,9 +502,21 @@ pub(crate) struct Explain {
     /// The account, as if it had sent a token for all that it holds.
     #[arg(long, value_name = "ACCOUNT", conflicts_with = "token_file")]
     pub(crate) account: Option<String>,
-    /// Where the caller is, such as DE or US-CA; without it, nobody knows.
+    /// Where the caller is, such as DE or US-CA; without it and --address, nobody knows.
     #[arg(long, value_name = "REGION")]
     pub(crate) region: Option<Region>,
+    /// The caller's address, to look up in the node's database of places.
+    #[arg(long, value_name = "IP", conflicts_with = "region")]
+    pub(crate) address: Option<IpAddr>,
+    /// What the install calls itself (its .penstock/install): whose turn it is in the channel's rollout.
+    #[arg(long, value_name = "ID", requires = "channel")]
+    pub(crate) install: Option<String>,
+    /// The version that it has.
+    #[arg(long, value_name = "V", requires = "channel")]
+    pub(crate) have: Option<Version>,
+    /// As if a player asked by hand.
+    #[arg(long, requires = "channel")]
+    pub(crate) by_hand: bool,
     /// The node.
     #[command(flatten)]
     pub(crate) desk: Desk,

@@ -27,6 +27,10 @@ pub(crate) fn run(args: Explain, output: &Output) -> Done {
         token,
         account: args.account,
         region: args.region,
+        address: args.address,
+        install: args.install,
+        have: args.have,
+        by_hand: args.by_hand,
     };
     let session = desk::connect(&args.desk)?;
     let answer: ExplainAnswer = session.post("/admin/v1/explain", &question)?;

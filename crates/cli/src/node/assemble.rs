@@ -135,6 +135,7 @@ pub(crate) fn assemble_held(
     let accounts = Arc::new(Accounts::new(pseudonym_key(&config.data.dir).map_err(ControlError::from)?));
     let revoked = Arc::new(Revoked::default());
     let policies = Arc::new(Policies::default());
+    policies.configure(&config);
     let copy = EdgeCopy {
         catalog: Arc::clone(&catalog),
         accounts: Arc::clone(&accounts),
@@ -154,6 +155,7 @@ pub(crate) fn assemble_held(
         catalog: Arc::clone(&catalog),
         passports: Arc::clone(&passports),
         policies: Arc::clone(&policies),
+        geo: Arc::clone(&geo),
         clock: crate::commands::now,
     }));
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use penstock_core::catalog::BlobMember;
+use penstock_core::channel::Choice;
 use penstock_core::entitle::{Caller, Scene, Silent, Verdict, decide_blob};
 use penstock_core::id::{AccessGroup, ComponentName};
 use penstock_core::place::{Embargo, Whereabouts};
@@ -138,7 +139,12 @@ fn platforms_are_chosen() {
         other => format!("{other:?}"),
     };
     let linux = Platform::new("linux").expect("name");
-    let asked = |platform: Option<&Platform>| version(catalog.offer(&game, &stable, platform));
+    let asked = |platform: Option<&Platform>| match catalog.offered(&game, &stable, platform, None) {
+        Found::One(offered) => version(offered.answer(Choice::Everybody)),
+        Found::Unknown => version(Found::Unknown),
+        Found::Withdrawn => version(Found::Withdrawn),
+        Found::NamePlatform(platforms) => version(Found::NamePlatform(platforms)),
+    };
     assert_eq!(asked(None), "Unknown");
     catalog.apply(product("game", AccessClass::Open));
     catalog.apply(offer("game", "stable", "windows", "1-windows"));

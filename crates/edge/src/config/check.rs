@@ -9,6 +9,7 @@ use super::checked::{
 use super::level;
 use super::raw::Config;
 use super::source::Written;
+use super::steer::{self, RolloutsConfig};
 use super::tokens::{self, IssuerConfig, KeysFrom};
 use crate::token::{ISSUERS_MAX, Issuer};
 use std::collections::BTreeMap;
@@ -140,6 +141,8 @@ impl Checker<'_> {
         let control = self.control(config, role, &data.dir);
         let origin_url = self.origin(config);
         let limits = self.limits(config);
+        let rates = steer::rates(&config.rates, |key, message| self.wrong(key, &message));
+        let brakes = self.each("rollouts.brake", &config.rollouts.brake, steer::BRAKE_SHAPE);
         let geo = self.geo(config);
         let log = self.log(config);
         self.later(config);
@@ -152,6 +155,8 @@ impl Checker<'_> {
             control,
             origin_url,
             limits,
+            rates,
+            rollouts: RolloutsConfig { brakes },
             geo,
             log,
             notes: Vec::new(),
@@ -359,7 +364,6 @@ impl Checker<'_> {
             ("cache.bytes_max", config.cache != default.cache),
             ("quic.enabled", config.quic.enabled != default.quic.enabled),
             ("quic.gso", config.quic.gso != default.quic.gso),
-            ("rates.connection_bytes_per_second_max", config.rates != default.rates),
         ] {
             if is_set {
                 self.note(key, ProblemKind::Later, LATER);

@@ -4,6 +4,7 @@ use super::check::{ConfigProblem, Place};
 use super::env::Environment;
 use super::network::Network;
 use super::raw::Config;
+use super::steer::{RatesConfig, RolloutsConfig};
 use super::tokens::IssuerConfig;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -201,6 +202,10 @@ pub struct Checked {
     pub origin_url: Option<String>,
     /// `[limits]`.
     pub limits: Limits,
+    /// `[rates]`.
+    pub rates: RatesConfig,
+    /// `[rollouts]`.
+    pub rollouts: RolloutsConfig,
     /// `[geo]`.
     pub geo: GeoConfig,
     /// `[log]`.

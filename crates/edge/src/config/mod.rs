@@ -11,6 +11,7 @@ mod level;
 mod network;
 mod raw;
 mod source;
+mod steer;
 mod tokens;
 
 pub use check::{ConfigProblem, Place, ProblemKind};
@@ -23,4 +24,5 @@ pub use env::Environment;
 pub use network::Network;
 pub(crate) use network::peer_prefix;
 pub use raw::Config;
+pub use steer::{BrakeOn, RatesConfig, RolloutsConfig};
 pub use tokens::{IssuerConfig, KeysFrom};

@@ -7,6 +7,7 @@ use super::checked::Checked;
 use super::env::Environment;
 use super::source::{Reader, Written};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Declares one section: its struct, its defaults, its key names and how it is read.
@@ -192,10 +193,23 @@ section! {
 }
 
 section! {
-    /// `[rates]`: bandwidth.
+    /// `[rates]`: bandwidth, kept by the kernel (SO_MAX_PACING_RATE), for TCP connections of the data doors.
     Rates in "rates" {
-        /// Most bytes a second to one connection; 0 means no bound. Accepted; used from a later version.
+        /// Most bytes a second to one connection; 0 means no bound. It is for callers in none of `segments`, and for
+        /// content that asks for no token. Smaller makes downloads longer, and holds their connections as long.
         connection_bytes_per_second_max: u64 = 0u64,
+        /// The same for callers in a segment, by its name, such as `{ trial = 2000000 }`; the largest counts for those in
+        /// several. Each costs a look for each request with a token.
+        segments: BTreeMap<String, u64> = BTreeMap::<String, u64>::new(),
+    }
+}
+
+section! {
+    /// `[rollouts]`: this node's own brake.
+    Rollouts in "rollouts" {
+        /// Channels whose rollouts are held back on this node, as `PRODUCT/CHANNEL`; `*` for all. Everybody who asks here
+        /// gets the fallback, whatever control says.
+        brake: Vec<String> = Vec::<String>::new(),
     }
 }
 
@@ -248,6 +262,8 @@ pub struct Config {
     pub quic: Quic,
     /// `[rates]`.
     pub rates: Rates,
+    /// `[rollouts]`.
+    pub rollouts: Rollouts,
     /// `[geo]`.
     pub geo: Geo,
     /// `[log]`.
@@ -268,6 +284,7 @@ impl Default for Config {
             limits: Limits::default(),
             quic: Quic::default(),
             rates: Rates::default(),
+            rollouts: Rollouts::default(),
             geo: Geo::default(),
             log: Log::default(),
         }
@@ -341,6 +358,7 @@ impl Config {
             limits: Limits::read(&mut reader),
             quic: Quic::read(&mut reader),
             rates: Rates::read(&mut reader),
+            rollouts: Rollouts::read(&mut reader),
             geo: Geo::read(&mut reader),
             log: Log::read(&mut reader),
         };
@@ -360,6 +378,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     (Limits::SECTION, Limits::KEYS),
     (Quic::SECTION, Quic::KEYS),
     (Rates::SECTION, Rates::KEYS),
+    (Rollouts::SECTION, Rollouts::KEYS),
     (Geo::SECTION, Geo::KEYS),
     (Log::SECTION, Log::KEYS),
 ];

@@ -12,6 +12,7 @@ use crate::deadline::{Counted, Pace, Progress};
 use crate::drain::{Drain, Inside, Stage};
 use crate::geo::PlaceMemo;
 use crate::metrics::{CONNECTIONS_ACCEPTED, CONNECTIONS_CUT, CONNECTIONS_OPEN, CONNECTIONS_REJECTED};
+use crate::rates::Pacing;
 use crate::sending::Sending;
 use crate::sockopt::unacknowledged_bytes;
 use arc_swap::ArcSwap;
@@ -243,7 +244,8 @@ async fn admitted<H: Handler>(
     };
     let progress = Arc::new(Progress::default());
     let sending = Sending::default();
-    let counted = Counted::new(stream, Arc::clone(&progress), sending.clone());
+    let pacing = Pacing::default();
+    let counted = Counted::new(stream, Arc::clone(&progress), sending.clone()).paced_by(pacing.clone());
     let left = counted.left();
     let cut = CutMark::default();
     let place_memo = PlaceMemo::default();
@@ -257,6 +259,7 @@ async fn admitted<H: Handler>(
         sending,
         cut,
         place: place_memo,
+        pacing,
     };
     let ride = |conn| Ride {
         handler: Arc::clone(&gate.handler),
@@ -369,6 +372,7 @@ async fn local_connection<H: Handler>(gate: Arc<Gate<H>>, stream: UnixStream, in
             sending: Sending::default(),
             cut: CutMark::default(),
             place: PlaceMemo::default(),
+            pacing: Pacing::default(),
         };
         let sending = conn.sending.clone();
         let ride = Ride {

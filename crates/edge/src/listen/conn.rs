@@ -4,6 +4,7 @@
 
 use crate::config::Checked;
 use crate::geo::PlaceMemo;
+use crate::rates::Pacing;
 use crate::sending::Sending;
 use bytes::Buf;
 use http::{Request, Response};
@@ -93,6 +94,8 @@ pub struct ConnInfo {
     pub cut: CutMark,
     /// Where the peer is, once somebody asked.
     pub place: PlaceMemo,
+    /// How fast it may be sent to; its socket keeps it.
+    pub pacing: Pacing,
 }
 
 /// Set when the node cuts a connection, before what it carries is dropped. Clones share it.

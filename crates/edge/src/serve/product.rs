@@ -1,19 +1,24 @@
-//! Channels, releases and the catalogue: small JSON documents, rendered when the catalogue changed.
+//! Channels, releases and the catalogue: small JSON documents, rendered when the catalogue changed. A channel has one for
+//! each release that a caller may be told of, and chooses.
 
 use super::Server;
 use super::blob::preconditions;
 use crate::body::Body;
-use crate::catalog::{Document, Found};
+use crate::catalog::{Document, Found, Offered};
 use crate::listen::ConnInfo;
 use crate::reply::Refused;
+use crate::turn::{self, Inquirer};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode};
 use penstock_core::account::Wanted;
 use penstock_core::catalog::ReleaseState;
+use penstock_core::channel::Choice;
 use penstock_core::entitle::{ProductGrant, Refusal, Silent, Visibility, decide_product};
 use penstock_core::id::{ChannelName, Platform, ProductId, Version};
+use penstock_core::place::Whereabouts;
 use penstock_core::reply::Problem;
+use penstock_core::request::InstallId;
 use std::collections::BTreeSet;
 
 /// What a document says about caching.
@@ -25,18 +30,52 @@ enum Caching {
     Revalidate,
 }
 
+/// What a channel is asked.
+pub(super) struct ChannelAsked {
+    pub(super) product: ProductId,
+    pub(super) channel: ChannelName,
+    pub(super) platform: Option<Platform>,
+    pub(super) install: Option<InstallId>,
+    pub(super) have: Option<Version>,
+    pub(super) by_hand: bool,
+}
+
 impl Server {
     /// `/v1/products/{p}/channels/{c}`. What to install depends on who asks, so it is never kept.
     pub(super) fn channel(
         &self,
-        product: &ProductId,
-        channel: &ChannelName,
-        platform: Option<&Platform>,
+        asked: &ChannelAsked,
         head: &Parts,
         conn: &ConnInfo,
     ) -> Result<Response<Body>, Refused> {
-        let _grant = self.product_grant(product, platform, Some(channel), head, conn)?;
-        respond(found(self.catalog.offer(product, channel, platform))?, Caching::Never, head)
+        let ChannelAsked { product, channel, platform, .. } = asked;
+        let _grant = self.product_grant(product, platform.as_ref(), Some(channel), head, conn)?;
+        let offered = found(self.catalog.offered(product, channel, platform.as_ref(), asked.have.as_ref()))?;
+        let choice = self.choice(&offered, asked, head, conn)?;
+        respond(found(offered.answer(choice))?, Caching::Never, head)
+    }
+
+    /// Whose turn it is. The token is asked for once more only where segments turn on it, also that of an open product; one
+    /// that is worth nothing is nobody's there.
+    fn choice(
+        &self,
+        offered: &Offered,
+        asked: &ChannelAsked,
+        head: &Parts,
+        conn: &ConnInfo,
+    ) -> Result<Choice, Refused> {
+        let now = (self.clock)();
+        let asks_who = offered.rollout().is_some_and(|rollout| !turn::named(rollout).is_empty());
+        let presented = if asks_who { self.presented(head, conn, now)? } else { None };
+        let passport =
+            presented.as_ref().and_then(|presented| presented.as_deref().ok()).filter(|passport| !passport.is_revoked);
+        let find = || self.place(conn);
+        let place = Whereabouts::Found(&find);
+        let inquirer = Inquirer { install: asked.install.as_ref(), by_hand: asked.by_hand, passport, place };
+        let brake = self.policies.brake(&asked.product, &asked.channel);
+        Ok(offered.choose(brake, |rollout| {
+            inquirer.turn(rollout, &self.policies.segments(), self.passports.pseudonyms(), now)
+        }))
     }
 
     /// `/v1/products/{p}/releases/{version}`.
@@ -88,9 +127,9 @@ impl Server {
     }
 }
 
-fn found(found: Found<Document>) -> Result<Document, Refused> {
+fn found<T>(found: Found<T>) -> Result<T, Refused> {
     match found {
-        Found::One(document) => Ok(document),
+        Found::One(one) => Ok(one),
         Found::Unknown => Err(Refusal::Unknown.into()),
         Found::Withdrawn => Err(Refusal::Withdrawn.into()),
         Found::NamePlatform(platforms) => {

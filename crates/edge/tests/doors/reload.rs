@@ -1,11 +1,17 @@
 //! Taking a new configuration while connections live.
 
-use crate::rig::{Heard, PATIENCE, certificate, clients, get, http1, start, text, tls, try_tls, write_certificate};
+use crate::rig::{
+    Heard, PATIENCE, certificate, clients, get, http1, start, start_told, text, tls, try_tls, write_certificate,
+};
 use penstock_edge::config::{Config, Environment};
+use penstock_edge::geo::Geo;
 use penstock_edge::reload::ReloadError;
 use penstock_edge::supervise::{Order, Supervisor};
+use penstock_testkit::GeoFile;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
 fn write_config(dir: &Path, more: &str) -> PathBuf {
@@ -148,6 +154,49 @@ fn a_changed_file_is_noticed_and_taken() {
     assert_eq!(running.join().expect("no panic").expect("supervised").cut, 0);
 }
 
+/// The whole way from a replaced file to the next lookup: the directory is watched, and what is no database is refused.
+#[test]
+fn a_replaced_database_of_places_is_noticed_and_taken() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let places = dir.path().join("places.mmdb");
+    let replace = |bytes: &[u8]| {
+        std::fs::write(dir.path().join("new.mmdb"), bytes).expect("written");
+        std::fs::rename(dir.path().join("new.mmdb"), &places).expect("renamed");
+    };
+    let germany = GeoFile::new("GeoLite2-Country", 1).with("192.0.2.0/24", "DE").bytes();
+    replace(&germany);
+    let path = write_config(dir.path(), "[geo]\ndatabase = \"places.mmdb\"");
+    let config = Config::load(Some(&path), &Environment::default()).expect("good");
+    let geo = Arc::new(Geo::open(config.geo.database.as_deref()).expect("a good database"));
+    let taken = Arc::clone(&geo);
+    let rig = start_told(config, Box::new(move |config| taken.reload(config.geo.database.as_deref())));
+    let supervisor = Supervisor::new(rig.node);
+    let orders = supervisor.orders();
+    let running = std::thread::spawn(move || supervisor.run());
+    let place = || geo.place("192.0.2.1".parse().expect("an address")).map(|place| place.0.to_string());
+    let until = |expected: &str, built: u64| {
+        // Again and again, because a watch begins a moment after it is asked for.
+        for built in built..built + 20 {
+            replace(&GeoFile::new("GeoLite2-Country", built).with("192.0.2.0/24", expected).bytes());
+            let begun = Instant::now();
+            while place().as_deref() != Some(expected) && begun.elapsed() < Duration::from_secs(3) {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            if place().as_deref() == Some(expected) {
+                return;
+            }
+        }
+        panic!("{expected} was not taken");
+    };
+    assert_eq!(place().as_deref(), Some("DE"));
+    until("FR", 10);
+    replace(&germany[..germany.len() / 2]);
+    // A later file that is good is taken, so the bad one was looked at or skipped; it was never believed.
+    until("IT", 1000);
+    orders.give(Order::Stop);
+    assert_eq!(running.join().expect("no panic").expect("supervised").cut, 0);
+}
+
 /// Files that change all the time once filled the queue of orders, and a stop that came then was lost.
 #[test]
 fn a_stop_is_obeyed_however_many_orders_wait() {
@@ -170,7 +219,7 @@ async fn renewed(dir: &Path, https: SocketAddr) {
         write_certificate(dir, &format!("renewed {attempt}"));
         let renewed = certificate(dir);
         let noticed = async { while try_tls(https, &renewed, &[]).await.is_err() {} };
-        if tokio::time::timeout(std::time::Duration::from_secs(3), noticed).await.is_ok() {
+        if tokio::time::timeout(Duration::from_secs(3), noticed).await.is_ok() {
             break;
         }
     }

@@ -12,6 +12,7 @@ use penstock_edge::drain::Readiness;
 use penstock_edge::listen::tcp::Inherited;
 use penstock_edge::listen::{ConnInfo, Handler};
 use penstock_edge::node::{Node, NodeParts, StartError};
+use penstock_edge::reload::OnReload;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 use std::net::SocketAddr;
@@ -171,6 +172,11 @@ pub(crate) fn start(config: Checked) -> Rig {
     start_with(config, None, Inherited::default())
 }
 
+/// A node that tells of each configuration that it takes.
+pub(crate) fn start_told(config: Checked, on_reload: OnReload) -> Rig {
+    try_start(config, None, Inherited::default(), on_reload).expect("a node")
+}
+
 pub(crate) fn start_with(config: Checked, admin_socket: Option<&Path>, inherited: Inherited) -> Rig {
     try_start_with(config, admin_socket, inherited).expect("a node")
 }
@@ -180,6 +186,15 @@ pub(crate) fn try_start_with(
     admin_socket: Option<&Path>,
     inherited: Inherited,
 ) -> Result<Rig, StartError> {
+    try_start(config, admin_socket, inherited, Box::new(|_| {}))
+}
+
+fn try_start(
+    config: Checked,
+    admin_socket: Option<&Path>,
+    inherited: Inherited,
+    on_reload: OnReload,
+) -> Result<Rig, StartError> {
     let (ends_in, ends) = sync_channel(1024);
     let node = Node::start(NodeParts {
         config,
@@ -188,7 +203,7 @@ pub(crate) fn try_start_with(
         admin_socket: admin_socket.map(Path::to_path_buf),
         inherited,
         readiness: Readiness::default(),
-        on_reload: Box::new(|_| {}),
+        on_reload,
     })?;
     let https = node.addresses().https.first().copied();
     let http = node.addresses().http.first().copied();

@@ -19,6 +19,7 @@ use penstock_edge::listen::{ConnInfo, Door};
 use penstock_edge::node::{Node, NodeParts};
 use penstock_edge::outcome::{End, Outcome, OutcomeSink, Route};
 use penstock_edge::passport::{Accounts, Bearer, NoBearer, Passports, Verifier};
+use penstock_edge::policy::Policies;
 use penstock_edge::serve::{PlainTokens, Server, ServerParts};
 use penstock_store::{Store, StoreOptions};
 use std::net::IpAddr;
@@ -81,11 +82,13 @@ impl Whole {
         let (sink, outcomes) = sync_channel(64);
         let sink: Arc<dyn OutcomeSink> = Arc::new(Sink(sink));
         let readiness = Readiness::default();
+        let policies = Arc::new(Policies::default());
+        policies.configure(&config);
         let data = Arc::new(Server::new(ServerParts {
             store: store.clone(),
             catalog: Arc::clone(&catalog),
             passports: nobody(),
-            policies: Arc::default(),
+            policies: Arc::clone(&policies),
             geo: Arc::new(Geo::open(config.geo.database.as_deref()).expect("a good database")),
             clock: || UnixSeconds(1),
             io_threads: 4,
@@ -166,6 +169,21 @@ fn ranges_and_head_over_http2() {
 }
 
 /// A frame of 16,384 bytes and its head are more than a TLS record holds: each would cost two records.
+#[test]
+fn a_rate_of_the_configuration_is_kept_by_the_socket_under_tls_and_http2() {
+    let whole = Whole::start(|dir| config(dir, "[rates]\nconnection_bytes_per_second_max = 1048576"));
+    let content = content(2 << 20);
+    let path = whole.put(&content);
+    clients(async {
+        let mut sender = whole.connect().await;
+        let begun = std::time::Instant::now();
+        let response = sender.send_request(get(&path)).await.expect("an answer");
+        assert!(response.into_body().collect().await.expect("whole").to_bytes() == content);
+        let took = begun.elapsed();
+        assert!(took > std::time::Duration::from_millis(1500), "{took:?} for 2 MiB at 1 MiB a second");
+    });
+}
+
 #[test]
 fn an_http2_frame_fits_a_tls_record() {
     let whole = Whole::start(|dir| config(dir, ""));

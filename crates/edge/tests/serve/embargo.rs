@@ -1,7 +1,8 @@
 //! What may not be sent where: policy and places, over real sockets whose peers come by PROXY header.
 
+use crate::from::From;
 use crate::issuer::Issuer;
-use crate::rig::{Answer, Duplex, Over, Rig, content, offer, read_head, release};
+use crate::rig::{Answer, Over, Rig, content, offer, release};
 use penstock_core::account::{AccountFacts, Holding, Terms};
 use penstock_core::blob::BlobId;
 use penstock_core::catalog::{AccessClass, CatalogChange, Product, ReleaseState};
@@ -11,7 +12,6 @@ use penstock_edge::serve::PlainTokens;
 use penstock_store::Reading;
 use penstock_testkit::GeoFile;
 use serde_json::{Value, json};
-use std::io::Read as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -72,27 +72,6 @@ fn hold(rig: &Rig, account: &str, terms: Terms) {
     let holding = Holding { terms: Arc::new(terms), starts: UnixSeconds(0), ends: None };
     let facts = AccountFacts { holdings: [holding].into(), ..AccountFacts::default() };
     rig.accounts.set(1, rig.accounts.pseudonyms().account(account), Some(facts));
-}
-
-/// A connection from an address.
-struct From(Box<dyn Duplex>);
-
-impl From {
-    fn new(rig: &Rig, address: &str) -> Self {
-        let mut socket = rig.connect();
-        write!(socket, "PROXY TCP4 {address} 192.0.2.250 4000 443\r\n").expect("sent");
-        Self(socket)
-    }
-
-    fn get(&mut self, path: &str, authorization: Option<&str>) -> Answer {
-        let token = authorization.map_or(String::new(), |token| format!("authorization: {token}\r\n"));
-        write!(self.0, "GET {path} HTTP/1.1\r\nhost: localhost\r\n{token}\r\n").expect("sent");
-        let mut answer = read_head(&mut *self.0).expect("a head");
-        let length = answer.header("content-length").expect("a length").parse().expect("a number");
-        answer.body = vec![0; length];
-        self.0.read_exact(&mut answer.body).expect("a body");
-        answer
-    }
 }
 
 fn ask(rig: &Rig, address: &str, path: &str, authorization: Option<&str>) -> Answer {

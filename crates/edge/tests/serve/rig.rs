@@ -9,6 +9,7 @@ use penstock_core::catalog::{AccessClass, BlobMember, CatalogChange, Offer, Prod
 use penstock_core::id::{AccessGroup, ChannelName, ComponentName, Platform, ProductId, Version};
 use penstock_core::time::UnixSeconds;
 use penstock_edge::catalog::EdgeCatalog;
+use penstock_edge::copy::EdgeCopy;
 use penstock_edge::deadline::{Counted, Progress};
 use penstock_edge::geo::{Geo, PlaceMemo};
 use penstock_edge::listen::proxy;
@@ -16,6 +17,7 @@ use penstock_edge::listen::{ConnInfo, CutMark, Door, Handler, Protocol, Wire};
 use penstock_edge::outcome::{Outcome, OutcomeSink};
 use penstock_edge::passport::{Accounts, Passports, Revoked, Verifier};
 use penstock_edge::policy::Policies;
+use penstock_edge::rates::Pacing;
 use penstock_edge::sending::Sending;
 use penstock_edge::serve::{PlainTokens, Server, ServerParts};
 use penstock_store::{Reading, Store, StoreOptions};
@@ -139,6 +141,18 @@ impl Rig {
         let door = if over == Over::Tls { Door::Https } else { Door::Http };
         runtime.spawn(accept(listener, Arc::clone(&server), door, acceptor));
         Self { dir, store, catalog, accounts, revoked, issuer, policies, geo, outcomes, server, address, runtime, tls }
+    }
+
+    /// What control would tell of its changes.
+    pub(crate) fn copy(&self) -> EdgeCopy {
+        EdgeCopy {
+            catalog: Arc::clone(&self.catalog),
+            accounts: Arc::clone(&self.accounts),
+            revoked: Arc::clone(&self.revoked),
+            policies: Arc::clone(&self.policies),
+            store: self.store.clone(),
+            clock: || NOW,
+        }
     }
 
     /// Stores content; nobody may read it yet.
@@ -279,9 +293,11 @@ pub(crate) async fn accept<H: Handler>(
             worker: 0,
             sending: Sending::default(),
             cut: CutMark::default(),
+            pacing: Pacing::default(),
             place: PlaceMemo::default(),
         });
         let socket = Counted::new(socket, Arc::new(Progress::default()), conn.sending.clone());
+        let socket = socket.paced_by(conn.pacing.clone());
         let (handler, acceptor) = (Arc::clone(&handler), acceptor.clone());
         tokio::spawn(async move {
             let service = hyper::service::service_fn(move |request| {
