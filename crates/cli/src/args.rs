@@ -7,6 +7,8 @@ pub(crate) mod accounts;
 pub(crate) mod desk;
 pub(crate) mod install;
 pub(crate) mod node;
+pub(crate) mod policy;
+pub(crate) mod rollouts;
 pub(crate) mod tools;
 pub(crate) mod units;
 pub(crate) mod whereto;
@@ -71,6 +73,14 @@ pub(crate) enum Command {
     Entitlement(accounts::Entitlement),
     /// Published releases.
     Release(desk::Release),
+    /// Tokens that are worth nothing any more.
+    Revoke(policy::Revoke),
+    /// What may be sent where.
+    Embargo(policy::Embargo),
+    /// Named groups of accounts and installs.
+    Segment(policy::Segment),
+    /// How a channel moves to a release, step by step.
+    Rollout(rollouts::Rollout),
     /// Why a caller may or may not read something, step by step.
     Explain(desk::Explain),
     /// How many edges it takes to serve a patch in time.

@@ -6,6 +6,7 @@ mod blob;
 mod channel;
 mod check_config;
 mod completions;
+mod embargo;
 mod entitlement;
 mod explain;
 mod import;
@@ -17,6 +18,9 @@ mod product;
 mod publish;
 mod quickstart;
 mod release;
+mod revoke;
+mod rollout;
+mod segment;
 mod serve;
 mod token;
 
@@ -50,6 +54,10 @@ pub(crate) fn run(command: Command, output: &Output) -> Done {
         Command::Account(args) => account::run(args, output),
         Command::Entitlement(args) => entitlement::run(args, output),
         Command::Release(args) => release::run(args, output),
+        Command::Revoke(args) => revoke::run(args, output),
+        Command::Embargo(args) => embargo::run(args, output),
+        Command::Segment(args) => segment::run(args, output),
+        Command::Rollout(args) => rollout::run(args, output),
         Command::Explain(args) => explain::run(args, output),
         Command::Plan(args) => plan::run(&args, output),
         Command::Bench(args) => bench::run(&args, output),

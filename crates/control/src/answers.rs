@@ -4,7 +4,7 @@
 
 use penstock_core::api::ChannelRow;
 use penstock_core::catalog::Release;
-use penstock_core::id::ChannelName;
+use penstock_core::id::{ChannelName, Version};
 use serde::{Deserialize, Serialize};
 
 /// Answer to `POST /admin/v1/products/{p}/releases/{v}/withdraw` and `…/restore`.
@@ -17,6 +17,9 @@ pub struct ReleaseChange {
     /// clients are refused it until the channel moves.
     #[serde(default)]
     pub offered_by: Vec<ChannelName>,
+    /// Channels whose rollout brought it, by name: each was halted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub halted: Vec<ChannelName>,
 }
 
 /// Answer to `GET` and `PUT /admin/v1/products/{p}/channels/{c}`.
@@ -25,6 +28,9 @@ pub struct ChannelStanding {
     /// The channel, its fields beside those below.
     #[serde(flatten)]
     pub row: ChannelRow,
+    /// What those get whose turn it is not, while a rollout goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Version>,
     /// The version offered is withdrawn.
     #[serde(default)]
     pub withdrawn: bool,

@@ -9,11 +9,15 @@ mod blobs;
 mod channels;
 mod credentials;
 mod door;
+mod embargo;
 mod extract;
 mod feed;
 mod node;
 mod products;
 mod releases;
+mod revocations;
+mod rollouts;
+mod segments;
 mod table;
 
 use crate::control::Handle;
@@ -44,6 +48,10 @@ fn routes() -> table::Routes {
         .merge(credentials::routes())
         .merge(audit::routes())
         .merge(feed::routes())
+        .merge(revocations::routes())
+        .merge(embargo::routes())
+        .merge(segments::routes())
+        .merge(rollouts::routes())
 }
 
 /// All paths below `/admin/v1`, and the feed.

@@ -10,11 +10,12 @@ use crate::products::{find, publisher_in_force};
 use crate::record::audit::Deed;
 use crate::record::channels::ChannelState;
 use crate::record::products::ProductRow;
-use crate::record::{Batch, channels, products, releases};
+use crate::record::rollouts::Place;
+use crate::record::{Batch, channels, products, releases, rollouts};
 use crate::releases::find_release;
 use crate::sql::Connection;
 use penstock_core::api::{ChannelRow, MoveChannel};
-use penstock_core::catalog::{CatalogChange, Offer, Release, ReleaseState};
+use penstock_core::catalog::{CatalogChange, Offer, OfferedRelease, Release, ReleaseState};
 use penstock_core::id::{ChannelName, Platform, ProductId, Version};
 use penstock_core::statement::{Delegation, Pointer};
 use penstock_core::time::UnixSeconds;
@@ -23,7 +24,8 @@ use penstock_core::trust::follows_revocation;
 /// Offers a registered release in a channel: the single commit point of a publication.
 ///
 /// Offering what is offered already changes nothing while the head is fresh, so that a
-/// publication that was interrupted can simply be run again.
+/// publication that was interrupted can simply be run again. While a rollout goes on it is refused, whatever is offered:
+/// nobody is given to everybody by a script that knows nothing of the rollout what only some should have.
 pub(crate) fn move_to(
     node: &Node,
     actor: &Actor,
@@ -35,10 +37,19 @@ pub(crate) fn move_to(
     node.record.write(actor, node.now(), |batch| {
         let row = find(batch.connection(), product)?;
         let target = offerable(batch.connection(), product, &wanted.platform, &wanted.version)?;
+        let place = Place { product, platform: &wanted.platform, channel };
+        if let Some(open) = rollouts::open(batch.connection(), place)? {
+            let (product, channel, target) = (product.clone(), channel.clone(), open.rollout.target);
+            return Err(CallError::RolloutInForce { product, channel, target });
+        }
+        crate::minimums::check_offer(batch.connection(), place, &wanted.version)?;
         let delegation = delegation_to_sign(node, batch.connection(), &row, batch.now())?;
         let current = channels::get(batch.connection(), product, &wanted.platform, channel)?;
         let unchanged = current.as_ref().filter(|state| {
-            state.target == target && !is_due(state.issued, batch.now()) && believable(&delegation, &state.envelope)
+            state.target == target
+                && state.fallback.is_none()
+                && !is_due(state.issued, batch.now())
+                && believable(&delegation, &state.envelope)
         });
         if let Some(state) = unchanged {
             return describe(batch.connection(), state.clone());
@@ -48,6 +59,7 @@ pub(crate) fn move_to(
             platform: &wanted.platform,
             channel,
             target: &target,
+            fallback: None,
             sequence: current.as_ref().map_or(0, |state| state.sequence) + 1,
             previous: previous_version(current.as_ref(), &target),
         };
@@ -86,11 +98,14 @@ pub(crate) fn list(node: &Node, product: &ProductId) -> Result<Vec<ChannelStandi
     })
 }
 
-/// The channels that offer a release, by name.
+/// The channels that offer a release, to everybody or to some, by name.
 pub(crate) fn offering(connection: &Connection, release: &Release) -> Result<Vec<ChannelName>, CallError> {
     let states = channels::list(connection, &release.product)?.into_iter();
-    let offers =
-        states.filter(|state| (&state.platform, &state.target.version) == (&release.platform, &release.version));
+    let is_release = |pointer: &Pointer| pointer.version == release.version;
+    let offers = states.filter(|state| {
+        state.platform == release.platform
+            && [Some(&state.target), state.fallback.as_ref()].into_iter().flatten().any(is_release)
+    });
     Ok(offers.map(|state| state.channel).collect())
 }
 
@@ -125,6 +140,7 @@ pub(crate) fn refresh(
     product: &ProductId,
     delegation: &Delegation,
 ) -> Result<(), CallError> {
+    crate::rollouts::settle(node, batch, product)?;
     for state in channels::list(batch.connection(), product)? {
         let holds = believable(delegation, &state.envelope) && follows_revocation(state.issued, delegation.issued);
         let state = if holds { state } else { sign_again(node, batch, &state)? };
@@ -144,24 +160,28 @@ pub(crate) fn offers(connection: &Connection, row: &ProductRow) -> Result<Vec<Of
 }
 
 /// A head that is about to be signed.
-struct Next<'a> {
-    product: &'a ProductId,
-    platform: &'a Platform,
-    channel: &'a ChannelName,
-    target: &'a Pointer,
-    sequence: u64,
-    previous: Option<Version>,
+pub(crate) struct Next<'a> {
+    pub(crate) product: &'a ProductId,
+    pub(crate) platform: &'a Platform,
+    pub(crate) channel: &'a ChannelName,
+    pub(crate) target: &'a Pointer,
+    pub(crate) fallback: Option<&'a Pointer>,
+    pub(crate) sequence: u64,
+    pub(crate) previous: Option<Version>,
 }
 
 fn renew_product(node: &Node, product: &ProductId, now: UnixSeconds) -> Result<u64, CallError> {
-    let states = node.record.read(|connection| Ok::<_, CallError>(channels::list(connection, product)?))?;
-    if !states.iter().any(|state| is_due(state.issued, now)) {
+    let (states, halting) = node.record.read(|connection| {
+        let halting = crate::rollouts::halting(connection, product)?;
+        Ok::<_, CallError>((channels::list(connection, product)?, halting))
+    })?;
+    if halting.is_empty() && !states.iter().any(|state| is_due(state.issued, now)) {
         return Ok(0);
     }
     node.record.write(&Actor::node(), now, |batch| {
         let row = find(batch.connection(), product)?;
         delegation_to_sign(node, batch.connection(), &row, now)?;
-        let mut renewed = 0;
+        let mut renewed = crate::rollouts::settle(node, batch, product)?;
         for state in channels::list(batch.connection(), product)? {
             if is_due(state.issued, now) {
                 let before = audited(&state);
@@ -182,12 +202,22 @@ fn subject(product: &ProductId, state: &ChannelState) -> String {
 
 /// What the audit says of a head.
 fn audited(state: &ChannelState) -> serde_json::Value {
-    serde_json::json!({ "version": state.target.version, "sequence": state.sequence })
+    match &state.fallback {
+        None => serde_json::json!({ "version": state.target.version, "sequence": state.sequence }),
+        Some(fallback) => serde_json::json!({
+            "version": state.target.version, "fallback": fallback.version, "sequence": state.sequence
+        }),
+    }
 }
 
 /// Checks that the store has all of a release. Done before the transaction, because it takes long for
 /// a large release and stays true: the members of a release never change, and none can be removed.
-fn check_complete(node: &Node, product: &ProductId, platform: &Platform, version: &Version) -> Result<(), CallError> {
+pub(crate) fn check_complete(
+    node: &Node,
+    product: &ProductId,
+    platform: &Platform,
+    version: &Version,
+) -> Result<(), CallError> {
     let members = node.record.read(|connection| {
         offerable(connection, product, platform, version)?;
         let row = find_release(connection, product, platform, version)?;
@@ -202,7 +232,7 @@ fn check_complete(node: &Node, product: &ProductId, platform: &Platform, version
 }
 
 /// The release as a head's target, if it may be offered.
-fn offerable(
+pub(crate) fn offerable(
     connection: &Connection,
     product: &ProductId,
     platform: &Platform,
@@ -217,7 +247,7 @@ fn offerable(
 }
 
 /// The delegation in force, if it lets this node sign at `now`.
-fn delegation_to_sign(
+pub(crate) fn delegation_to_sign(
     node: &Node,
     connection: &Connection,
     row: &ProductRow,
@@ -237,15 +267,16 @@ fn sign_again(node: &Node, batch: &Batch<'_>, state: &ChannelState) -> Result<Ch
         platform: &state.platform,
         channel: &state.channel,
         target: &state.target,
+        fallback: state.fallback.as_ref(),
         sequence: state.sequence + 1,
         previous: state.previous.clone(),
     };
     sign_and_store(node, batch, next)
 }
 
-fn sign_and_store(node: &Node, batch: &Batch<'_>, next: Next<'_>) -> Result<ChannelState, CallError> {
-    let Next { product, platform, channel, target, sequence, previous } = next;
-    let what = NextHead { product, platform, channel, sequence, target };
+pub(crate) fn sign_and_store(node: &Node, batch: &Batch<'_>, next: Next<'_>) -> Result<ChannelState, CallError> {
+    let Next { product, platform, channel, target, fallback, sequence, previous } = next;
+    let what = NextHead { product, platform, channel, sequence, target, fallback };
     let (head, envelope) = sign_head(&node.keys.channel, what, batch.now());
     channels::put(batch.connection(), &head, previous.as_ref(), &envelope)?;
     Ok(ChannelState {
@@ -254,6 +285,7 @@ fn sign_and_store(node: &Node, batch: &Batch<'_>, next: Next<'_>) -> Result<Chan
         channel: head.channel,
         sequence: head.sequence,
         target: head.target,
+        fallback: head.fallback,
         previous,
         issued: head.issued,
         expires: head.expires,
@@ -261,7 +293,7 @@ fn sign_and_store(node: &Node, batch: &Batch<'_>, next: Next<'_>) -> Result<Chan
     })
 }
 
-fn previous_version(current: Option<&ChannelState>, target: &Pointer) -> Option<Version> {
+pub(crate) fn previous_version(current: Option<&ChannelState>, target: &Pointer) -> Option<Version> {
     let current = current?;
     if current.target.version == target.version {
         current.previous.clone()
@@ -270,7 +302,7 @@ fn previous_version(current: Option<&ChannelState>, target: &Pointer) -> Option<
     }
 }
 
-fn tell_offer(batch: &mut Batch<'_>, product: &ProductId, state: &ChannelState) -> Result<(), CallError> {
+pub(crate) fn tell_offer(batch: &mut Batch<'_>, product: &ProductId, state: &ChannelState) -> Result<(), CallError> {
     // Read again, because this transaction may have changed the delegation or the rotations.
     let row = find(batch.connection(), product)?;
     let rotations = products::rotations(batch.connection(), product)?;
@@ -288,7 +320,11 @@ fn offer(row: &ProductRow, rotations: &[Vec<u8>], state: &ChannelState) -> Optio
         version: state.target.version.clone(),
         manifest: state.target.manifest,
         manifest_bytes: state.target.manifest_bytes,
-        fallback: None,
+        fallback: state.fallback.as_ref().map(|pointer| OfferedRelease {
+            version: pointer.version.clone(),
+            manifest: pointer.manifest,
+            manifest_bytes: pointer.manifest_bytes,
+        }),
         head: state.envelope.clone(),
         delegation: row.delegation.clone()?,
         rotations: rotations.to_vec(),
@@ -310,5 +346,5 @@ fn describe(connection: &Connection, state: ChannelState) -> Result<ChannelStand
         sequence: state.sequence,
         expires: state.expires,
     };
-    Ok(ChannelStanding { row, withdrawn, previous_withdrawn })
+    Ok(ChannelStanding { row, fallback: state.fallback.map(|pointer| pointer.version), withdrawn, previous_withdrawn })
 }

@@ -9,7 +9,7 @@ use crate::record::{self, Record, RecordError};
 use crate::secret::SecretText;
 use crate::sql::Database;
 use crate::token::{TokenError, TokenSigner};
-use crate::{api, log, schema, snapshots, state};
+use crate::{api, log, revocations, schema, snapshots, state};
 use penstock_core::api::{MintToken, TokenAnswer};
 use penstock_core::blob::{BlobId, BlobSize};
 use penstock_core::catalog::{BlobMember, CatalogChange, CatalogSink, Release};
@@ -166,6 +166,16 @@ impl Control {
     /// [`CallError`]; the last snapshot then stays in use.
     pub fn renew_snapshot(&self, now: UnixSeconds) -> Result<bool, CallError> {
         snapshots::renew(&self.0, now)
+    }
+
+    /// Forgets revoked tokens that ended by themselves a day ago; returns how many.
+    ///
+    /// Blocks. Call it now and then.
+    ///
+    /// # Errors
+    /// [`CallError`]; they are remembered a while longer then.
+    pub fn forget_revocations(&self, now: UnixSeconds) -> Result<u64, CallError> {
+        revocations::forget(&self.0, now)
     }
 
     /// Signs a token for an account.

@@ -13,10 +13,11 @@ use penstock_core::account::AccountId;
 use penstock_core::blob::BlobId;
 use penstock_core::credential::Role;
 use penstock_core::id::{
-    AccessGroup, ChannelName, ComponentName, CredentialName, NameError, Platform, ProductId, Version,
+    AccessGroup, ChannelName, ComponentName, CredentialName, NameError, Platform, ProductId, SegmentName, Version,
 };
 use penstock_core::manifest::ManifestError;
 use penstock_core::reply::Problem;
+use penstock_core::rollout::SteerError;
 use penstock_core::trust::TrustError;
 use penstock_origin::OriginError;
 use std::error::Error;
@@ -74,6 +75,77 @@ pub enum CallError {
     /// No such entitlement.
     #[error("there is no entitlement {0}")]
     NoEntitlement(u64),
+    /// No such revoked token.
+    #[error("this token is not revoked here, or ended a day ago by itself")]
+    NotRevoked,
+    /// No such version of the embargo policy.
+    #[error("the embargo policy never had version {0}")]
+    NoEmbargoVersion(u64),
+    /// Somebody else replaced the policy meanwhile.
+    #[error("version {found} of the embargo policy is not in force, version {known} is: read it and change that")]
+    EmbargoChanged {
+        /// The version that was to be replaced.
+        found: u64,
+        /// In force.
+        known: u64,
+    },
+    /// No such segment.
+    #[error("there is no segment {0}: make it with `penstock segment set` (PUT /admin/v1/segments/…)")]
+    NoSegment(SegmentName),
+    /// A rollout names the segment.
+    #[error("segment {segment} is named by the rollout in channel {channel} of {product}: end that first")]
+    SegmentInUse {
+        /// The segment.
+        segment: SegmentName,
+        /// Product.
+        product: ProductId,
+        /// Channel.
+        channel: ChannelName,
+    },
+    /// The channel has no rollout that goes on.
+    #[error("no rollout goes on in channel {channel} of {product} for platform {platform}")]
+    NoRollout {
+        /// Product.
+        product: ProductId,
+        /// Platform.
+        platform: Platform,
+        /// Channel.
+        channel: ChannelName,
+    },
+    /// A channel would move while a rollout goes on.
+    #[error("channel {channel} of {product} is being rolled out to {target}: finish or halt the rollout first")]
+    RolloutInForce {
+        /// Product.
+        product: ProductId,
+        /// Channel.
+        channel: ChannelName,
+        /// The version on its way.
+        target: Version,
+    },
+    /// Nothing to fall back to.
+    #[error("channel {0} offers nothing yet: name a fallback, or offer a release to everybody first")]
+    NoFallback(ChannelName),
+    /// The target is there already.
+    #[error("channel {channel} offers {version} to everybody already")]
+    NothingToRollOut {
+        /// Channel.
+        channel: ChannelName,
+        /// The version.
+        version: Version,
+    },
+    /// A rollout that cannot be steered so.
+    #[error(transparent)]
+    Steer(#[from] SteerError),
+    /// A channel would offer what it does not support.
+    #[error(
+        "release {offered} was registered before {minimum}, the oldest that the channel supports: change that first"
+    )]
+    BelowMinimum {
+        /// What would be offered.
+        offered: Version,
+        /// The oldest supported.
+        minimum: Version,
+    },
     /// This node has no edge that decides.
     #[error("this node serves no players and cannot explain: ask an edge")]
     NoExplainer,
@@ -222,6 +294,10 @@ impl CallError {
             | Self::NoEntitlement(_)
             | Self::NoCredential(_)
             | Self::NoExplainer
+            | Self::NotRevoked
+            | Self::NoEmbargoVersion(_)
+            | Self::NoSegment(_)
+            | Self::NoRollout { .. }
             | Self::NoRelease { .. }
             | Self::NoChannel { .. }
             | Self::NoBlob(_)
@@ -238,8 +314,15 @@ impl CallError {
             | Self::OffersWithdrawn(_)
             | Self::OffersIncomplete { .. }
             | Self::NoPublisher(_)
+            | Self::EmbargoChanged { .. }
+            | Self::SegmentInUse { .. }
+            | Self::NoFallback(_)
+            | Self::NothingToRollOut { .. }
+            | Self::BelowMinimum { .. }
             | Self::RotationStart(_)
             | Self::RotationsFull(_) => Problem::Conflict,
+            Self::RolloutInForce { .. } => Problem::RolloutInForce,
+            Self::Steer(error) => steer_problem(error),
             Self::Rotation(error) => trust_problem(error),
             Self::Token(error) => token_problem(error),
             Self::Busy | Self::TooManyFollowers | Self::FollowerGone => Problem::Unavailable,
@@ -302,6 +385,19 @@ pub struct BlobOwner {
     pub group: AccessGroup,
     /// A release that refers to it.
     pub version: Version,
+}
+
+const fn steer_problem(error: &SteerError) -> Problem {
+    match error {
+        SteerError::NoStep(_) => Problem::NotFound,
+        SteerError::Halted | SteerError::Paused | SteerError::NotPaused | SteerError::Narrows { .. } => {
+            Problem::Conflict
+        }
+        SteerError::TooManySteps
+        | SteerError::Backwards(_)
+        | SteerError::TooManyNames(_)
+        | SteerError::Region { .. } => Problem::BadRequest,
+    }
 }
 
 const fn registration_problem(error: &RegistrationError) -> Problem {

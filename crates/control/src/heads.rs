@@ -63,6 +63,7 @@ pub(crate) struct NextHead<'a> {
     pub(crate) channel: &'a ChannelName,
     pub(crate) sequence: u64,
     pub(crate) target: &'a Pointer,
+    pub(crate) fallback: Option<&'a Pointer>,
 }
 
 /// Checks that the publisher lets `channel_key` alone sign this product's heads at `now`.
@@ -107,7 +108,7 @@ pub(crate) fn sign_head(key: &SecretKey, next: NextHead<'_>, now: UnixSeconds) -
         issued: now,
         expires: now.plus(HEAD_LIFE_SECONDS),
         target: next.target.clone(),
-        fallback: None,
+        fallback: next.fallback.cloned(),
     };
     let envelope = seal(Purpose::Head, head.encode(), &[key]).encode();
     (head, envelope)
@@ -183,8 +184,16 @@ mod tests {
         let target =
             Pointer { version: Version::new("1").expect("name"), manifest: BlobId::of(b"m"), manifest_bytes: 7 };
         let channel = ChannelName::new("stable").expect("name");
-        let next =
-            NextHead { product: &game(), platform: &Platform::any(), channel: &channel, sequence: 9, target: &target };
+        let fallback = Pointer { version: Version::new("0").expect("name"), ..target.clone() };
+        let (product, platform) = (game(), Platform::any());
+        let next = NextHead {
+            product: &product,
+            platform: &platform,
+            channel: &channel,
+            sequence: 9,
+            target: &target,
+            fallback: Some(&fallback),
+        };
         let (head, envelope) = sign_head(&key(2), next, NOW);
         assert_eq!(head.expires, NOW.plus(14 * 24 * 3600));
         let delegation = delegate(TrustSet::single(key(2).public()), None);
@@ -192,6 +201,7 @@ mod tests {
         let trust = TrustSet::single(key(1).public());
         let verified = verify_offer(&trust, &delegation, &envelope, &wanted, &Memory::default(), NOW);
         assert_eq!(verified.expect("believed").head(), &head);
+        assert_eq!((&head.target, head.fallback.as_ref()), (&target, Some(&fallback)));
         assert!(believable(&check(&delegation).expect("good"), &envelope));
         let (_, foreign) = sign_head(&key(3), next, NOW);
         assert!(!believable(&check(&delegation).expect("good"), &foreign));

@@ -9,8 +9,8 @@
 //! * `record`: SQL statements and nothing else, with `schema/` and the change `log`, over `sql`, which
 //!   knows the two engines and no table; `follow` tells the sink what is in the log;
 //! * *operations*: `products`, `releases`, `channels`, `rotations`, `blobs`, `upload`, `accounts`, `imports`,
-//!   `snapshots`, `credentials`, `audit`: one transaction each, around the rules, each on behalf of an `actor`;
-//!   `state` tells all of it, `feed` to far edges;
+//!   `snapshots`, `revocations`, `embargo`, `segments`, `rollouts`, `minimums`, `credentials`, `audit`: one transaction
+//!   each, around the rules, each on behalf of an `actor`; `state` tells all of it, `feed` to far edges;
 //! * `api`: HTTP, one file per resource.
 //!
 //! It must not sit on the data path, hold a publisher's key, or keep anything in memory that a
@@ -26,6 +26,7 @@ mod blobs;
 mod channels;
 mod control;
 mod credentials;
+mod embargo;
 mod error;
 mod feed;
 mod follow;
@@ -33,14 +34,18 @@ mod heads;
 mod imports;
 mod keys;
 mod log;
+mod minimums;
 mod permit;
 mod products;
 mod record;
 mod registration;
 mod releases;
+mod revocations;
+mod rollouts;
 mod rotations;
 mod schema;
 mod secret;
+mod segments;
 mod snapshots;
 mod sql;
 mod state;

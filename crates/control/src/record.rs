@@ -19,8 +19,12 @@ pub(crate) mod audit;
 pub(crate) mod blobs;
 pub(crate) mod channels;
 pub(crate) mod credentials;
+pub(crate) mod embargoes;
 pub(crate) mod products;
 pub(crate) mod releases;
+pub(crate) mod revocations;
+pub(crate) mod rollouts;
+pub(crate) mod segments;
 pub(crate) mod snapshots;
 
 use crate::actor::Actor;

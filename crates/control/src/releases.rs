@@ -112,7 +112,7 @@ pub(crate) fn list(node: &Node, product: &ProductId) -> Result<Vec<Release>, Cal
 }
 
 /// Takes a release back, or gives it out again. Channels that offer it keep doing so, and the answer
-/// names them: their clients are told that it was withdrawn, until the channel moves.
+/// names them: their clients are told that it was withdrawn, until the channel moves. A rollout that brings it is halted.
 pub(crate) fn set_state(
     node: &Node,
     actor: &Actor,
@@ -123,7 +123,11 @@ pub(crate) fn set_state(
 ) -> Result<ReleaseChange, CallError> {
     node.record.write(actor, node.now(), |batch| {
         let ReleaseRow { id, mut release } = find_release(batch.connection(), product, platform, version)?;
+        let mut halted = Vec::new();
         if release.state != state {
+            if state == ReleaseState::Withdrawn {
+                halted = crate::rollouts::halt_all(node, batch, &release)?;
+            }
             let before = release.state;
             release.state = state;
             releases::set_state(batch.connection(), id, state)?;
@@ -132,7 +136,7 @@ pub(crate) fn set_state(
             batch.tell(CatalogChange::Release { release: release.clone(), members, channels: BTreeSet::new() })?;
         }
         let offered_by = channels::offering(batch.connection(), &release)?;
-        Ok(ReleaseChange { release, offered_by })
+        Ok(ReleaseChange { release, offered_by, halted })
     })
 }
 

@@ -6,7 +6,7 @@
 use crate::control::Node;
 use crate::error::CallError;
 use crate::sql::Connection;
-use crate::{channels, log, record, snapshots};
+use crate::{channels, log, record, revocations, rollouts, segments, snapshots};
 use penstock_core::catalog::CatalogChange;
 
 /// Takes one part of the state and the number of the change that it is of; an error ends the telling.
@@ -22,6 +22,13 @@ pub(crate) fn tell_whole(node: &Node, tell: &mut Teller<'_>) -> Result<u64, Call
 pub(crate) fn tell_at(node: &Node, connection: &Connection, tell: &mut Teller<'_>) -> Result<u64, CallError> {
     let newest = log::newest(connection)?;
     let products = record::products::list(connection)?;
+    // What forbids comes before what it may forbid.
+    let embargo = record::embargoes::newest(connection)?;
+    if embargo.version > 0 {
+        tell(newest, CatalogChange::Embargo(embargo))?;
+    }
+    revocations::tell_all(connection, newest, node.now(), tell)?;
+    segments::tell_all(node, connection, newest, tell)?;
     for row in &products {
         tell(newest, CatalogChange::Product(row.product.clone()))?;
     }
@@ -30,6 +37,7 @@ pub(crate) fn tell_at(node: &Node, connection: &Connection, tell: &mut Teller<'_
         let channels = record::channels::ever_offering(connection, &row.release)?;
         tell(newest, CatalogChange::Release { release: row.release, members, channels })?;
     }
+    rollouts::tell_all(connection, newest, tell)?;
     for row in &products {
         for offer in channels::offers(connection, row)? {
             tell(newest, CatalogChange::Offer(offer))?;

@@ -3,6 +3,8 @@
 //! Field names are a contract, as in [`crate::api`], which holds those that publishers and clients
 //! exchange with a node.
 
+pub mod policy;
+
 use crate::account::{AccountId, Standing, Terms};
 use crate::blob::BlobId;
 use crate::catalog::{BlobMember, Release};

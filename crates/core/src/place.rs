@@ -4,6 +4,10 @@
 //! looks one up, and is asked for only where a decision turns on it ([`Whereabouts`]). Country databases cannot tell regions such as Crimea from the country around them, so policy speaks
 //! of subdivisions too.
 
+mod bounds;
+
+pub use bounds::{CLASSES_MAX, EmbargoError};
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt;

@@ -41,6 +41,8 @@ pub enum Problem {
     HashMismatch,
     /// Two writers, or a name that is taken by something else.
     Conflict,
+    /// The channel cannot move while a rollout goes on.
+    RolloutInForce,
     /// What the request refers to is not there.
     NotFound,
     /// The disk is full.
@@ -50,7 +52,7 @@ pub enum Problem {
 }
 
 /// Problems that are no refusal, for the documentation and its test. [`all`] gives the others, too.
-pub const PLAIN: [Problem; 19] = [
+pub const PLAIN: [Problem; 20] = [
     Problem::BadRequest,
     Problem::MethodNotAllowed,
     Problem::PreconditionFailed,
@@ -67,6 +69,7 @@ pub const PLAIN: [Problem; 19] = [
     Problem::BlobDamaged,
     Problem::HashMismatch,
     Problem::Conflict,
+    Problem::RolloutInForce,
     Problem::NotFound,
     Problem::DiskFull,
     Problem::Internal,
@@ -100,6 +103,7 @@ impl Problem {
             Self::BlobDamaged => "blob_damaged",
             Self::HashMismatch => "hash_mismatch",
             Self::Conflict => "conflict",
+            Self::RolloutInForce => "rollout_in_force",
             Self::NotFound => "not_found",
             Self::DiskFull => "disk_full",
             Self::Internal => "internal",
@@ -123,7 +127,7 @@ impl Problem {
             Self::TooManyRequests => 429,
             Self::Unavailable | Self::BlobDamaged => 503,
             Self::HashMismatch => 422,
-            Self::Conflict => 409,
+            Self::Conflict | Self::RolloutInForce => 409,
             Self::DiskFull => 507,
             Self::Internal => 500,
         }
@@ -149,6 +153,7 @@ impl Problem {
             Self::BlobDamaged => "this node's copy of the blob is damaged",
             Self::HashMismatch => "the bytes are not the ones that the blob's name promises",
             Self::Conflict => "this conflicts with what is already there",
+            Self::RolloutInForce => "a rollout goes on in this channel: finish or halt it first",
             Self::NotFound => "what the request refers to does not exist",
             Self::DiskFull => "the node's disk is full",
             Self::Internal => "the node made a mistake",

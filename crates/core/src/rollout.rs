@@ -7,7 +7,10 @@
 //! salt, so that the same players are not the first every time. An install is in when its bucket is below the share in
 //! force. A share that rises therefore only adds installs, and 12.34 % means 1,234 buckets.
 
+mod steer;
 mod why;
+
+pub use steer::{REGIONS_MAX, SEGMENTS_MAX, SteerError, StepChange};
 
 use crate::id::{SegmentName, Version};
 use crate::time::UnixSeconds;

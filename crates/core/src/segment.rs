@@ -4,6 +4,8 @@
 //! know where attributes come from. A segment has a version that rises with every change, so that a decision can say
 //! which one it was made with.
 
+mod why;
+
 use crate::id::SegmentName;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};

@@ -291,6 +291,8 @@ pub(crate) enum ChannelVerb {
     Show(ChannelShow),
     /// List a product's channels.
     List(ChannelList),
+    /// Show or set the oldest version that a channel supports.
+    Minimum(super::rollouts::ChannelMinimum),
 }
 
 /// See [`ChannelVerb::Set`].

@@ -1,7 +1,7 @@
-//! `channel set|show|list`: what a product's channels offer.
+//! `channel set|show|list|minimum`: what a product's channels offer.
 
 use crate::args::desk::{Channel as Args, ChannelVerb};
-use crate::commands::Done;
+use crate::commands::{Done, rollout};
 use crate::desk;
 use crate::output::Output;
 use crate::words::platform;
@@ -24,6 +24,7 @@ pub(crate) fn run(args: Args, output: &Output) -> Done {
                 format!("/admin/v1/products/{}/channels/{}?platform={}", args.product, args.channel, args.platform);
             one(&session.get(&path)?, output)
         }
+        ChannelVerb::Minimum(args) => rollout::minimum(args, output),
         ChannelVerb::List(args) => {
             let session = desk::connect(&args.desk)?;
             let answer: ChannelsStanding = session.get(&format!("/admin/v1/products/{}/channels", args.product))?;
@@ -45,5 +46,8 @@ fn line(standing: &ChannelStanding) -> String {
     let gone = |is_gone| if is_gone { " (withdrawn)" } else { "" };
     let (now, then) = (gone(standing.withdrawn), gone(standing.previous_withdrawn));
     let before = row.previous.as_ref().map(|version| format!(", before it {version}{then}")).unwrap_or_default();
-    format!("{} for {}: {}{now}{before} (head {})", row.channel, platform(&row.platform), row.version, row.sequence)
+    let rollout =
+        standing.fallback.as_ref().map(|fallback| format!(" in a rollout over {fallback}")).unwrap_or_default();
+    let (channel, platform) = (&row.channel, platform(&row.platform));
+    format!("{channel} for {platform}: {}{now}{rollout}{before} (head {})", row.version, row.sequence)
 }

@@ -36,6 +36,7 @@ impl Chores {
         chores.spawn("penstock-heads", move |word| {
             while rest(word, RENEW_EVERY) {
                 renew(&heads);
+                forget(&heads);
             }
         })?;
         let accounts = control.clone();
@@ -85,6 +86,18 @@ pub(super) fn renew(control: &Control) {
         Ok(_) => {}
         Err(error) => {
             tracing::error!(error = &error as &dyn std::error::Error, "channel heads were not signed anew");
+        }
+    }
+}
+
+/// Forgets revoked tokens that ended by themselves.
+fn forget(control: &Control) {
+    match control.forget_revocations(crate::commands::now()) {
+        Ok(0) => {}
+        Ok(tokens) => tracing::info!(tokens, "forgot revoked tokens that ended by themselves"),
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "revoked tokens that ended were not forgotten: the next hour tries again");
         }
     }
 }

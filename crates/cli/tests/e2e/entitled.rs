@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 /// The desk, with `--json`.
-fn desk(world: &World, args: &[&str]) -> Value {
+pub(crate) fn desk(world: &World, args: &[&str]) -> Value {
     let output = command().args(args).args(["--to", text(&world.data()), "--json"]).output().expect("starts");
     assert!(output.status.success(), "{args:?}: {}", said(&output));
     document(&output)
 }
 
 /// A node with a licensed release of `game` on `stable`.
-fn licensed(tree: &Tree) -> World {
+pub(crate) fn licensed(tree: &Tree) -> World {
     let world = World::awake();
     desk(&world, &["product", "add", "game", "--access", "licensed"]);
     publish(&world, tree, "1.0", &[]);
@@ -32,14 +32,14 @@ fn publish(world: &World, tree: &Tree, version: &str, more: &[&str]) {
 }
 
 /// A file with a fresh token.
-fn token(world: &World, account: &str, more: &[&str]) -> PathBuf {
+pub(crate) fn token(world: &World, account: &str, more: &[&str]) -> PathBuf {
     let made = desk(world, &[&["token", "new", "--sub", account], more].concat());
     let file = world.path(&format!("{account}.jwt"));
     std::fs::write(&file, made["token"].as_str().expect("a token")).expect("written");
     file
 }
 
-fn pull(world: &World, token: Option<&Path>, into: &Path) -> Output {
+pub(crate) fn pull(world: &World, token: Option<&Path>, into: &Path) -> Output {
     let mut pull = world.pull_command(into);
     if let Some(token) = token {
         pull.args(["--token-file", text(token)]);
@@ -48,7 +48,7 @@ fn pull(world: &World, token: Option<&Path>, into: &Path) -> Output {
 }
 
 #[track_caller]
-fn refused(output: &Output, code: &str) {
+pub(crate) fn refused(output: &Output, code: &str) {
     assert_eq!(output.status.code(), Some(2), "{}", said(output));
     assert!(String::from_utf8_lossy(&output.stderr).contains(code), "{}", said(output));
 }

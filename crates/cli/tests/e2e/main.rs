@@ -10,6 +10,7 @@ mod drain;
 mod entitled;
 mod journey;
 mod liar;
+mod policy;
 mod powercut;
 mod quickstart;
 mod world;

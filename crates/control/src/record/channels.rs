@@ -16,6 +16,8 @@ pub(crate) struct ChannelState {
     pub(crate) channel: ChannelName,
     pub(crate) sequence: u64,
     pub(crate) target: Pointer,
+    /// What those get whose turn it is not, while a rollout goes on.
+    pub(crate) fallback: Option<Pointer>,
     /// The version offered before this one, if any.
     pub(crate) previous: Option<Version>,
     pub(crate) issued: UnixSeconds,
@@ -25,11 +27,12 @@ pub(crate) struct ChannelState {
 }
 
 const SELECT: &str = "SELECT c.product, c.platform, c.channel, c.sequence, h.version, r.manifest, r.manifest_bytes,
-        c.previous, h.issued, h.expires, h.envelope
+        c.previous, h.issued, h.expires, h.envelope, f.version, f.manifest, f.manifest_bytes
      FROM channels c
      JOIN heads h ON h.product = c.product AND h.platform = c.platform AND h.channel = c.channel
          AND h.sequence = c.sequence
-     JOIN releases r ON r.product = h.product AND r.platform = h.platform AND r.version = h.version";
+     JOIN releases r ON r.product = h.product AND r.platform = h.platform AND r.version = h.version
+     LEFT JOIN releases f ON f.product = h.product AND f.platform = h.platform AND f.version = h.fallback";
 
 /// One channel's head in force.
 pub(crate) fn get(
@@ -58,14 +61,15 @@ pub(crate) fn put(
     let sequence = to_sql(head.sequence)?;
     let (product, platform, channel) = (head.product.as_str(), head.platform.as_str(), head.channel.as_str());
     connection.execute(
-        "INSERT INTO heads (product, platform, channel, sequence, version, issued, expires, envelope)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "INSERT INTO heads (product, platform, channel, sequence, version, fallback, issued, expires, envelope)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         values![
             product,
             platform,
             channel,
             sequence,
             head.target.version.as_str(),
+            head.fallback.as_ref().map(|pointer| pointer.version.as_str()),
             to_sql(head.issued.0)?,
             to_sql(head.expires.0)?,
             envelope,
@@ -80,9 +84,10 @@ pub(crate) fn put(
     Ok(())
 }
 
-/// Channels that ever offered a release.
+/// Channels that ever offered a release, to everybody or to some.
 pub(crate) fn ever_offering(connection: &Connection, release: &Release) -> Result<BTreeSet<ChannelName>, RecordError> {
-    let sql = "SELECT DISTINCT channel FROM heads WHERE product = $1 AND platform = $2 AND version = $3";
+    let sql = "SELECT DISTINCT channel FROM heads
+         WHERE product = $1 AND platform = $2 AND (version = $3 OR fallback = $3)";
     let names = values![release.product.as_str(), release.platform.as_str(), release.version.as_str()];
     let channels = connection.query(sql, names, |row| name(&row.get::<String>(0)?, "channel"))?;
     Ok(channels.into_iter().collect())
@@ -97,6 +102,14 @@ fn read_row(row: &Row<'_>) -> Result<ChannelState, RecordError> {
     let (product, platform, channel): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
     let (version, manifest): (String, Vec<u8>) = (row.get(4)?, row.get(5)?);
     let previous: Option<String> = row.get(7)?;
+    let fallback: Option<String> = row.get(11)?;
+    let fallback = fallback.map(|version| {
+        Ok::<_, RecordError>(Pointer {
+            version: name(&version, "version")?,
+            manifest: blob_id(&row.get::<Vec<u8>>(12)?)?,
+            manifest_bytes: from_sql(row.get(13)?)?,
+        })
+    });
     Ok(ChannelState {
         product: name(&product, "product")?,
         platform: name(&platform, "platform")?,
@@ -107,6 +120,7 @@ fn read_row(row: &Row<'_>) -> Result<ChannelState, RecordError> {
             manifest: blob_id(&manifest)?,
             manifest_bytes: from_sql(row.get(6)?)?,
         },
+        fallback: fallback.transpose()?,
         previous: previous.map(|text| name(&text, "version")).transpose()?,
         issued: UnixSeconds(from_sql(row.get(8)?)?),
         expires: UnixSeconds(from_sql(row.get(9)?)?),
