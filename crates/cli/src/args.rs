@@ -3,6 +3,7 @@
 //! Owns every flag, its help and its example. Names, sizes, durations and addresses become their
 //! types here, so a command never sees text that could be wrong. Must not do anything.
 
+pub(crate) mod access;
 pub(crate) mod accounts;
 pub(crate) mod desk;
 pub(crate) mod install;
@@ -71,6 +72,10 @@ pub(crate) enum Command {
     Account(accounts::Account),
     /// What accounts were given.
     Entitlement(accounts::Entitlement),
+    /// Who may call the admin API, and in which role.
+    Credential(access::Credential),
+    /// Who changed what.
+    Audit(access::Audit),
     /// Published releases.
     Release(desk::Release),
     /// Tokens that are worth nothing any more.

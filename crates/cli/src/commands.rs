@@ -1,11 +1,13 @@
 //! One file per command: checked arguments in, a call, a result out.
 
 mod account;
+mod audit;
 mod bench;
 mod blob;
 mod channel;
 mod check_config;
 mod completions;
+mod credential;
 mod embargo;
 mod entitlement;
 mod explain;
@@ -53,6 +55,8 @@ pub(crate) fn run(command: Command, output: &Output) -> Done {
         Command::Product(args) => product::run(args, output),
         Command::Account(args) => account::run(args, output),
         Command::Entitlement(args) => entitlement::run(args, output),
+        Command::Credential(args) => credential::run(args, output),
+        Command::Audit(args) => audit::run(args, output),
         Command::Release(args) => release::run(args, output),
         Command::Revoke(args) => revoke::run(args, output),
         Command::Embargo(args) => embargo::run(args, output),

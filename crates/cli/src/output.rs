@@ -20,6 +20,11 @@ impl Output {
         Self { json, bars: !quiet && std::io::stderr().is_terminal() }
     }
 
+    /// Whether the result is to be one JSON document.
+    pub(crate) const fn is_json(self) -> bool {
+        self.json
+    }
+
     /// Whether progress may be drawn.
     pub(crate) const fn draws_bars(self) -> bool {
         self.bars

@@ -1,18 +1,23 @@
 //! Accounts and entitlements: make, change, list, give, take back. Each change is told to edges before the call returns.
 
 use crate::actor::Actor;
+use crate::condition::Condition;
 use crate::control::Node;
 use crate::error::CallError;
+use crate::page::{cut_page, page_rows};
 use crate::permit::Permission;
 use crate::products::{self, Made};
 use crate::record::audit::Deed;
 use crate::record::{Batch, accounts};
+use crate::sql::Connection;
 use penstock_core::account::{AccountId, DEVICES_MAX, HOLDINGS_MAX, Standing, Terms};
 use penstock_core::catalog::CatalogChange;
 use penstock_core::desk::{
-    Account, AccountDetail, AccountKind, AccountsAnswer, Entitlement, PostEntitlement, PutAccount,
+    Account, AccountDetail, AccountKind, AccountsAnswer, AccountsQuery, Entitlement, EntitlementsAnswer,
+    EntitlementsQuery, PostEntitlement, PutAccount,
 };
 use penstock_core::limits::{NAME_BYTES_MAX, PAGE_ROWS_MAX, SUBJECT_BYTES_MAX};
+
 use penstock_core::segment::{Attributes, Value};
 use penstock_core::time::UnixSeconds;
 use std::collections::BTreeSet;
@@ -26,6 +31,7 @@ const AGREEMENTS_MAX: usize = 256;
 pub(crate) fn put(
     node: &Node,
     actor: &Actor,
+    condition: &Condition,
     id: AccountId,
     wanted: &PutAccount,
 ) -> Result<(AccountDetail, Made), CallError> {
@@ -37,6 +43,7 @@ pub(crate) fn put(
         if made == Made::New {
             actor.require(Permission::AccountsWrite)?;
         }
+        condition.check(known.as_ref().map(|account| detail(batch.connection(), account)).transpose()?.as_ref())?;
         let before = known.unwrap_or_else(|| new(id, batch.now()));
         let account = changed(before.clone(), wanted, batch.now());
         check_standing(actor, before.standing, account.standing)?;
@@ -46,8 +53,7 @@ pub(crate) fn put(
             batch.audit(&Deed::new("account.put", subject(&account.id)).change(before, &account)?)?;
             tell(node, batch, &account)?;
         }
-        let entitlements = accounts::entitlements(batch.connection(), &account.id)?;
-        Ok((AccountDetail { account, entitlements }, made))
+        Ok((detail(batch.connection(), &account)?, made))
     })
 }
 
@@ -55,20 +61,32 @@ pub(crate) fn put(
 pub(crate) fn get(node: &Node, id: &AccountId) -> Result<AccountDetail, CallError> {
     node.record.read(|connection| {
         let account = accounts::get(connection, id)?.ok_or_else(|| CallError::NoAccount(id.clone()))?;
-        Ok(AccountDetail { entitlements: accounts::entitlements(connection, id)?, account })
+        detail(connection, &account)
     })
 }
 
+fn detail(connection: &Connection, account: &Account) -> Result<AccountDetail, CallError> {
+    let entitlements = accounts::entitlements(connection, &account.id)?;
+    Ok(AccountDetail { account: account.clone(), entitlements })
+}
+
 /// A page of accounts, by name.
-pub(crate) fn page(node: &Node, after: Option<&AccountId>, limit: Option<u64>) -> Result<AccountsAnswer, CallError> {
-    let most = PAGE_ROWS_MAX as u64;
-    let limit = limit.unwrap_or(most).clamp(1, most);
+pub(crate) fn page(node: &Node, wanted: &AccountsQuery) -> Result<AccountsAnswer, CallError> {
+    let limit = page_rows(wanted.limit);
     node.record.read(|connection| {
-        let mut rows = accounts::page(connection, after.map_or("", AccountId::as_str), limit + 1)?;
-        let is_last = rows.len() as u64 <= limit;
-        rows.truncate(usize::try_from(limit).unwrap_or(PAGE_ROWS_MAX));
-        let next = if is_last { None } else { rows.last().map(|account| account.id.clone()) };
+        let mut rows = accounts::page(connection, wanted, limit as u64 + 1)?;
+        let next = cut_page(&mut rows, limit, |account| account.id.clone());
         Ok(AccountsAnswer { accounts: rows, next })
+    })
+}
+
+/// A page of entitlements, by number.
+pub(crate) fn entitlements_page(node: &Node, wanted: &EntitlementsQuery) -> Result<EntitlementsAnswer, CallError> {
+    let limit = page_rows(wanted.limit);
+    node.record.read(|connection| {
+        let mut rows = accounts::entitlements_page(connection, wanted, limit as u64 + 1, node.now())?;
+        let next = cut_page(&mut rows, limit, |one| one.id);
+        Ok(EntitlementsAnswer { entitlements: rows, next })
     })
 }
 
@@ -101,9 +119,10 @@ pub(crate) fn entitlement(node: &Node, id: u64) -> Result<Entitlement, CallError
 }
 
 /// Takes an entitlement back; doing it twice is well.
-pub(crate) fn revoke(node: &Node, actor: &Actor, id: u64) -> Result<Entitlement, CallError> {
+pub(crate) fn revoke(node: &Node, actor: &Actor, condition: &Condition, id: u64) -> Result<Entitlement, CallError> {
     node.record.write(actor, node.now(), |batch| {
         let known = accounts::entitlement(batch.connection(), id)?.ok_or(CallError::NoEntitlement(id))?;
+        condition.check(Some(&known))?;
         if known.revoked.is_some() {
             return Ok(known);
         }

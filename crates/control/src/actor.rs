@@ -9,10 +9,45 @@ use penstock_core::credential::{Credential, Role};
 use penstock_core::id::ProductId;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Somebody who was let in. Cheap to clone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Actor(Arc<Who>);
+#[derive(Debug, Clone)]
+pub(crate) struct Actor {
+    who: Arc<Who>,
+    once: Option<Once>,
+}
+
+/// What makes a call one that is done once: its key, and what was asked with it.
+#[derive(Debug, Clone)]
+pub(crate) struct Once(Arc<OnceParts>);
+
+#[derive(Debug)]
+struct OnceParts {
+    key: String,
+    body_hash: [u8; 32],
+    is_claimed: AtomicBool,
+}
+
+impl Once {
+    pub(crate) fn new(key: String, body_hash: [u8; 32]) -> Self {
+        Self(Arc::new(OnceParts { key, body_hash, is_claimed: AtomicBool::new(false) }))
+    }
+    pub(crate) fn key(&self) -> &str {
+        &self.0.key
+    }
+    pub(crate) fn body_hash(&self) -> &[u8; 32] {
+        &self.0.body_hash
+    }
+    /// Whether a transaction of this call claimed the key.
+    pub(crate) fn is_claimed(&self) -> bool {
+        self.0.is_claimed.load(Ordering::Acquire)
+    }
+    /// Remembers that the transaction which claimed the key was committed.
+    pub(crate) fn set_claimed(&self) {
+        self.0.is_claimed.store(true, Ordering::Release);
+    }
+}
 
 #[derive(Debug, PartialEq, Eq)]
 struct Who {
@@ -38,43 +73,53 @@ impl Actor {
     /// The holder of a credential of the record.
     pub(crate) fn holder(credential: Credential) -> Self {
         let Credential { name, role, account, products, .. } = credential;
-        Self(Arc::new(Who { name: name.to_string(), role, account, products }))
+        Self { who: Arc::new(Who { name: name.to_string(), role, account, products }), once: None }
     }
 
     // No credential's name begins with an @, so nobody can pass for one of these in the audit.
     fn owner(name: &str) -> Self {
-        Self(Arc::new(Who { name: name.to_owned(), role: Role::Owner, account: None, products: BTreeSet::new() }))
+        let (name, role) = (name.to_owned(), Role::Owner);
+        Self { who: Arc::new(Who { name, role, account: None, products: BTreeSet::new() }), once: None }
+    }
+
+    /// The same one in a call that is done once.
+    pub(crate) fn with_once(&self, once: Once) -> Self {
+        Self { who: Arc::clone(&self.who), once: Some(once) }
+    }
+    /// What makes its call one that is done once, if that was asked for.
+    pub(crate) fn once(&self) -> Option<&Once> {
+        self.once.as_ref()
     }
 
     /// The name that the audit records.
     pub(crate) fn name(&self) -> &str {
-        &self.0.name
+        &self.who.name
     }
     /// The role.
     pub(crate) fn role(&self) -> Role {
-        self.0.role
+        self.who.role
     }
     #[allow(dead_code, reason = "the delegated calls are being added")]
     /// The account that it acts for; always there in the roles `company` and `reseller`, and in no other.
     pub(crate) fn account(&self) -> Option<&AccountId> {
-        self.0.account.as_ref()
+        self.who.account.as_ref()
     }
     /// Whether its role has a permission.
     pub(crate) fn may(&self, permission: Permission) -> bool {
-        allows(self.0.role, permission)
+        allows(self.who.role, permission)
     }
     /// As [`Actor::may`], as a check.
     pub(crate) fn require(&self, permission: Permission) -> Result<(), CallError> {
-        if self.may(permission) { Ok(()) } else { Err(CallError::Forbidden(self.0.role)) }
+        if self.may(permission) { Ok(()) } else { Err(CallError::Forbidden(self.who.role)) }
     }
     /// Refuses a product that the credential is not for.
     pub(crate) fn require_product(&self, product: &ProductId) -> Result<(), CallError> {
-        let is_in = self.0.products.is_empty() || self.0.products.contains(product);
+        let is_in = self.who.products.is_empty() || self.who.products.contains(product);
         if is_in { Ok(()) } else { Err(CallError::ForbiddenProduct(product.clone())) }
     }
     /// Refuses those who are limited to some products what concerns all of them.
     pub(crate) fn require_no_limit(&self) -> Result<(), CallError> {
-        if self.0.products.is_empty() { Ok(()) } else { Err(CallError::Forbidden(self.0.role)) }
+        if self.who.products.is_empty() { Ok(()) } else { Err(CallError::Forbidden(self.who.role)) }
     }
 }
 

@@ -8,7 +8,7 @@ use penstock_core::id::{ChannelName, Version};
 use serde::{Deserialize, Serialize};
 
 /// Answer to `POST /admin/v1/products/{p}/releases/{v}/withdraw` and `…/restore`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ReleaseChange {
     /// The release, its fields beside `offered_by`.
     #[serde(flatten)]
@@ -23,7 +23,7 @@ pub struct ReleaseChange {
 }
 
 /// Answer to `GET` and `PUT /admin/v1/products/{p}/channels/{c}`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ChannelStanding {
     /// The channel, its fields beside those below.
     #[serde(flatten)]
@@ -40,7 +40,7 @@ pub struct ChannelStanding {
 }
 
 /// Answer to `GET /admin/v1/products/{p}/channels`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ChannelsStanding {
     /// By channel and platform.
     pub channels: Vec<ChannelStanding>,

@@ -1,9 +1,11 @@
-//! The admin API: HTTP around the operations, one file per resource. No rule lives here.
+//! The admin API: HTTP around the operations, one file per resource. No rule lives here. `table` has every route, `shape`
+//! what its handler takes and answers, `openapi` describes them.
 //!
 //! Every request passes one door: it gets an id, its credentials are checked before its path is
 //! even looked at, and whatever it ends in is logged once. Errors are problem documents.
 
 mod accounts;
+mod again;
 mod audit;
 mod blobs;
 mod channels;
@@ -13,11 +15,13 @@ mod embargo;
 mod extract;
 mod feed;
 mod node;
+mod openapi;
 mod products;
 mod releases;
 mod revocations;
 mod rollouts;
 mod segments;
+mod shape;
 mod table;
 
 use crate::control::Handle;
@@ -25,6 +29,8 @@ use crate::error::CallError;
 use crate::secret::SecretText;
 use axum::Router;
 use axum::middleware;
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
 
 /// Who may call, by the listener that a router is for.
 #[derive(Debug, Clone)]
@@ -54,11 +60,16 @@ fn routes() -> table::Routes {
         .merge(rollouts::routes())
 }
 
-/// All paths below `/admin/v1`, and the feed.
+/// All paths below `/admin/v1`, the feed, and the description of them all at `/openapi.json`.
 pub(crate) fn router(handle: Handle, credentials: Credentials) -> Router {
     let door = door::Door::new(credentials, handle.clone());
-    routes()
-        .router()
+    let routes = routes();
+    let document = Bytes::from(openapi::document(&routes).to_string());
+    let describe = || async move { ([(CONTENT_TYPE, "application/json")], document) };
+    routes
+        .router(&handle)
+        // For whoever has any credential: it says nothing about this node.
+        .route("/openapi.json", axum::routing::get(describe))
         .fallback(|| async { CallError::NoPath })
         .method_not_allowed_fallback(|| async { CallError::Method })
         .layer(middleware::from_fn_with_state(door, door::pass))

@@ -2,23 +2,28 @@
 
 use crate::control::Node;
 use crate::error::CallError;
+use crate::page::{cut_page, page_rows};
 use crate::record::RecordError;
 use crate::record::audit::{self, Filter, StoredEntry};
 use penstock_core::audit::{AuditAnswer, AuditBreak, AuditVerified, ChainHash};
-use penstock_core::limits::PAGE_ROWS_MAX;
 
 /// Entries that are looked at in one transaction: between two of them the reader's view may move on.
 const STRETCH_ENTRIES: u64 = 10_000;
 
+/// Longest filter in bytes: no subject is longer, an account's name in it has 256.
+const FILTER_BYTES_MAX: usize = 1024;
+
 /// A page of entries, oldest first.
 pub(crate) fn page(node: &Node, filter: &Filter, limit: Option<u64>) -> Result<AuditAnswer, CallError> {
-    let most = PAGE_ROWS_MAX as u64;
-    let limit = limit.unwrap_or(most).clamp(1, most);
+    for text in filter.subject.iter().chain(&filter.actor) {
+        if text.len() > FILTER_BYTES_MAX || text.chars().any(char::is_control) {
+            return Err(CallError::Malformed(format!("a filter has at most {FILTER_BYTES_MAX} printable bytes")));
+        }
+    }
+    let limit = page_rows(limit);
     node.record.read(|connection| {
-        let mut entries = audit::page(connection, filter, limit + 1)?;
-        let is_last = entries.len() as u64 <= limit;
-        entries.truncate(usize::try_from(limit).unwrap_or(PAGE_ROWS_MAX));
-        let next = if is_last { None } else { entries.last().map(|entry| entry.sequence) };
+        let mut entries = audit::page(connection, filter, limit as u64 + 1)?;
+        let next = cut_page(&mut entries, limit, |entry| entry.sequence);
         Ok(AuditAnswer { entries, next })
     })
 }

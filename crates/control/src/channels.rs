@@ -3,6 +3,7 @@
 use crate::RenewReport;
 use crate::actor::Actor;
 use crate::answers::ChannelStanding;
+use crate::condition::Condition;
 use crate::control::Node;
 use crate::error::CallError;
 use crate::heads::{NextHead, believable, check_delegation, is_due, sign_head};
@@ -29,6 +30,7 @@ use penstock_core::trust::follows_revocation;
 pub(crate) fn move_to(
     node: &Node,
     actor: &Actor,
+    condition: &Condition,
     product: &ProductId,
     channel: &ChannelName,
     wanted: &MoveChannel,
@@ -45,6 +47,8 @@ pub(crate) fn move_to(
         crate::minimums::check_offer(batch.connection(), place, &wanted.version)?;
         let delegation = delegation_to_sign(node, batch.connection(), &row, batch.now())?;
         let current = channels::get(batch.connection(), product, &wanted.platform, channel)?;
+        let known = current.clone().map(|state| describe(batch.connection(), state)).transpose()?;
+        condition.check(known.as_ref())?;
         let unchanged = current.as_ref().filter(|state| {
             state.target == target
                 && state.fallback.is_none()

@@ -4,19 +4,21 @@
 //! enough for what cannot be guessed.
 
 use crate::actor::Actor;
+use crate::condition::Condition;
 use crate::control::Node;
 use crate::error::CallError;
 use crate::keys::random_bytes;
+use crate::page::{cut_page, page_rows};
 use crate::permit::Permission;
 use crate::record::audit::Deed;
 use crate::record::{accounts, credentials};
+use crate::sql::Connection;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use penstock_core::credential::{
     CREDENTIAL_PRODUCTS_MAX, CREDENTIALS_MAX, Credential, CredentialMade, CredentialsAnswer, PostCredential, Role,
 };
 use penstock_core::id::CredentialName;
-use penstock_core::limits::PAGE_ROWS_MAX;
 
 /// Makes a credential. The answer is the only place where its secret ever is.
 pub(crate) fn add(node: &Node, actor: &Actor, wanted: &PostCredential) -> Result<CredentialMade, CallError> {
@@ -58,22 +60,34 @@ pub(crate) fn page(
     after: Option<&CredentialName>,
     limit: Option<u64>,
 ) -> Result<CredentialsAnswer, CallError> {
-    let most = PAGE_ROWS_MAX as u64;
-    let limit = limit.unwrap_or(most).clamp(1, most);
+    let limit = page_rows(limit);
     node.record.read(|connection| {
-        let mut rows = credentials::page(connection, after.map_or("", CredentialName::as_str), limit + 1)?;
-        let is_last = rows.len() as u64 <= limit;
-        rows.truncate(usize::try_from(limit).unwrap_or(PAGE_ROWS_MAX));
-        let next = if is_last { None } else { rows.last().map(|one| one.name.clone()) };
+        let after = after.map_or("", CredentialName::as_str);
+        let mut rows = credentials::page(connection, after, limit as u64 + 1)?;
+        let next = cut_page(&mut rows, limit, |one| one.name.clone());
         Ok(CredentialsAnswer { credentials: rows, next })
     })
 }
 
+/// One credential.
+pub(crate) fn get(node: &Node, name: &CredentialName) -> Result<Credential, CallError> {
+    node.record.read(|connection| find(connection, name))
+}
+
+fn find(connection: &Connection, name: &CredentialName) -> Result<Credential, CallError> {
+    credentials::get(connection, name)?.ok_or_else(|| CallError::NoCredential(name.clone()))
+}
+
 /// Revokes a credential: it opens nothing from the next request on. Doing it twice is well.
-pub(crate) fn revoke(node: &Node, actor: &Actor, name: &CredentialName) -> Result<Credential, CallError> {
+pub(crate) fn revoke(
+    node: &Node,
+    actor: &Actor,
+    condition: &Condition,
+    name: &CredentialName,
+) -> Result<Credential, CallError> {
     node.record.write(actor, node.now(), |batch| {
-        let missing = || CallError::NoCredential(name.clone());
-        let before = credentials::get(batch.connection(), name)?.ok_or_else(missing)?;
+        let before = find(batch.connection(), name)?;
+        condition.check(Some(&before))?;
         if before.revoked.is_some() {
             return Ok(before);
         }

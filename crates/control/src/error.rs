@@ -43,6 +43,15 @@ pub enum CallError {
     /// The credential's name was given before.
     #[error("there is, or was, a credential {0}: names are not given twice, so that the audit stays plain")]
     CredentialTaken(CredentialName),
+    /// What is there is not what the caller insisted on.
+    #[error("it was changed meanwhile, or is not there: read it again, or leave If-Match and If-None-Match out")]
+    Condition,
+    /// An idempotency key that was used for something else.
+    #[error("this Idempotency-Key was used with another path or body: take a new key for every new call")]
+    KeyReused,
+    /// A call that was done, whose answer was not kept.
+    #[error("a call with this Idempotency-Key was done, and its answer is not kept: look at what is there")]
+    DoneBefore,
     /// No such path.
     #[error("the admin API has no such path")]
     NoPath,
@@ -287,6 +296,8 @@ impl CallError {
         match self {
             Self::Credentials => Problem::AdminCredentials,
             Self::Forbidden(_) | Self::ForbiddenProduct(_) => Problem::AdminForbidden,
+            Self::Condition => Problem::PreconditionFailed,
+            Self::KeyReused => Problem::IdempotencyMismatch,
             Self::Method => Problem::MethodNotAllowed,
             Self::NoPath
             | Self::NoProduct(_)
@@ -308,6 +319,7 @@ impl CallError {
             Self::Delegation(error) => delegation_problem(error),
             Self::Registered { .. }
             | Self::CredentialTaken(_)
+            | Self::DoneBefore
             | Self::PartSize { .. }
             | Self::Audience { .. }
             | Self::InUse { .. }
@@ -362,12 +374,14 @@ const fn record_problem(error: &RecordError) -> Problem {
     match error {
         RecordError::Full(_) => Problem::DiskFull,
         RecordError::Busy(_) | RecordError::Unavailable(_) => Problem::Unavailable,
+        RecordError::Claimed => Problem::Conflict,
+        // Only what a caller sent can be as large: nothing of ours counts that far.
+        RecordError::Number(_) => Problem::BadRequest,
         RecordError::Address(_)
         | RecordError::Create { .. }
         | RecordError::Newer { .. }
         | RecordError::Sql(_)
         | RecordError::NoBlob(_)
-        | RecordError::Number(_)
         | RecordError::Unaudited
         | RecordError::Damaged { .. } => Problem::Internal,
     }

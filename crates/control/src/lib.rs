@@ -4,7 +4,8 @@
 //! Control owns what is true; edges hold copies that it tells of every change. Four layers, each of
 //! which knows only those above it in this list:
 //!
-//! * *rules*, pure: `permit` (which role may do what), `audience` (who could read a blob, and who could then), `registration` (is this
+//! * *rules*, pure: `permit` (which role may do what), `condition` (what must be so for a
+//!   change), `audience` (who could read a blob, and who could then), `registration` (is this
 //!   release what it says), `heads` (what the channel key signs next);
 //! * `record`: SQL statements and nothing else, with `schema/` and the change `log`, over `sql`, which
 //!   knows the two engines and no table; `follow` tells the sink what is in the log;
@@ -18,12 +19,14 @@
 
 mod accounts;
 mod actor;
+mod answered;
 mod answers;
 mod api;
 mod audience;
 mod audit;
 mod blobs;
 mod channels;
+mod condition;
 mod control;
 mod credentials;
 mod embargo;
@@ -35,6 +38,7 @@ mod imports;
 mod keys;
 mod log;
 mod minimums;
+mod page;
 mod permit;
 mod products;
 mod record;

@@ -1,6 +1,7 @@
 //! Products: create, change, list, and what a publisher must know before it signs.
 
 use crate::actor::Actor;
+use crate::condition::Condition;
 use crate::control::Node;
 use crate::error::CallError;
 use crate::record::audit::Deed;
@@ -22,13 +23,19 @@ pub(crate) enum Made {
 }
 
 /// Creates a product, or changes its title, access or export class.
-pub(crate) fn put(node: &Node, actor: &Actor, wanted: PutProduct) -> Result<(Product, Made), CallError> {
+pub(crate) fn put(
+    node: &Node,
+    actor: &Actor,
+    condition: &Condition,
+    wanted: PutProduct,
+) -> Result<(Product, Made), CallError> {
     let wanted = check(wanted)?;
     actor.require_product(&wanted.id)?;
     node.record.write(actor, node.now(), |batch| {
         let known = products::get(batch.connection(), &wanted.id)?;
         let made = if known.is_some() { Made::Before } else { Made::New };
         let before = known.map(|row| row.product);
+        condition.check(before.as_ref())?;
         if before.as_ref() != Some(&wanted) {
             products::put(batch.connection(), &wanted, batch.now())?;
             batch

@@ -20,6 +20,8 @@ pub(crate) mod blobs;
 pub(crate) mod channels;
 pub(crate) mod credentials;
 pub(crate) mod embargoes;
+pub(crate) mod filter;
+pub(crate) mod kept;
 pub(crate) mod products;
 pub(crate) mod releases;
 pub(crate) mod revocations;
@@ -27,7 +29,7 @@ pub(crate) mod rollouts;
 pub(crate) mod segments;
 pub(crate) mod snapshots;
 
-use crate::actor::Actor;
+use crate::actor::{Actor, Once};
 use crate::follow::{self, Follower, Teller};
 use crate::sql::{
     Access, AddressError, Connection, Database, Source, SqlError, SqlErrorKind, Transaction, make_file, values,
@@ -85,6 +87,9 @@ pub enum RecordError {
     /// An operation of ours changed something and did not say so in the audit; nothing was changed.
     #[error("a change was not written into the audit")]
     Unaudited,
+    /// A call with the same idempotency key is being done, or was done meanwhile; nothing was changed.
+    #[error("a call with this idempotency key was made meanwhile")]
+    Claimed,
     /// A number does not fit a column.
     #[error("{0} is too large for the database")]
     Number(u64),
@@ -201,13 +206,24 @@ impl Record {
         let mut batch = Batch { transaction, changes: Vec::new(), now, by };
         let done = work(&mut batch)?;
         let Batch { transaction, changes, by, .. } = batch;
-        if matches!(by, By::Actor { deeds: 0, .. }) && transaction.rows_written() != written_before {
-            return Err(RecordError::Unaudited.into());
+        let mut claimed = None;
+        if let By::Actor { actor, deeds } = by
+            && transaction.rows_written() != written_before
+        {
+            if deeds == 0 {
+                return Err(RecordError::Unaudited.into());
+            }
+            // A call that changes something in several transactions is done once by the first.
+            claimed = actor.once().filter(|once| !once.is_claimed());
+            if let Some(once) = claimed {
+                kept::claim(&transaction, actor.name(), once, now)?;
+            }
         }
         if !changes.is_empty() {
             transaction.notify(follow::CHANNEL).map_err(RecordError::from)?;
         }
         transaction.commit().map_err(RecordError::from)?;
+        claimed.into_iter().for_each(Once::set_claimed);
         self.teller.tell_own(before, changes);
         Ok(done)
     }

@@ -20,7 +20,7 @@ use penstock_core::api::RegisterRelease;
 use penstock_core::audience::Audience;
 use penstock_core::blob::BlobId;
 use penstock_core::catalog::{BlobMember, CatalogChange, Release, ReleaseState};
-use penstock_core::desk::ReleaseDetail;
+use penstock_core::desk::{ReleaseDetail, ReleasesQuery};
 use penstock_core::id::{Platform, ProductId, Version};
 use penstock_core::keys::TrustSet;
 use penstock_core::limits::ENVELOPE_BYTES_MAX;
@@ -104,10 +104,10 @@ pub(crate) fn get(
 }
 
 /// A product's releases, newest first.
-pub(crate) fn list(node: &Node, product: &ProductId) -> Result<Vec<Release>, CallError> {
+pub(crate) fn list(node: &Node, product: &ProductId, wanted: &ReleasesQuery) -> Result<Vec<Release>, CallError> {
     node.record.read(|connection| {
         find(connection, product)?;
-        Ok(releases::list(connection, product)?.into_iter().map(|row| row.release).collect())
+        Ok(releases::list(connection, product, wanted)?.into_iter().map(|row| row.release).collect())
     })
 }
 

@@ -90,6 +90,8 @@ impl std::str::FromStr for AccountId {
     }
 }
 
+crate::text_schema::text_schema!(AccountId, "AccountId", r"^[^\x00-\x1f\x7f-\x9f]*$", SUBJECT_BYTES_MAX);
+
 impl fmt::Display for AccountId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -123,6 +125,7 @@ pub struct TokenKey(pub [u8; 16]);
 
 macro_rules! hexadecimal {
     ($name:ident) => {
+        crate::text_schema::text_schema!($name, stringify!($name), "^([0-9a-f]{2})+$", 32);
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -167,7 +170,7 @@ hexadecimal!(DeviceKey);
 hexadecimal!(TokenKey);
 
 /// Whether an account is served at all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Standing {
     /// As usual.
@@ -182,7 +185,9 @@ pub enum Standing {
 }
 
 /// What a holding's end means for downloads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Expiry {
     /// Releases that were registered by the end stay readable, later ones do not.
@@ -197,7 +202,7 @@ pub enum Expiry {
 /// What is the same for everyone who got a product on the same conditions. Interned: a million holdings share a few.
 ///
 /// An empty set means no limit.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Terms {
     /// What may be read.
@@ -251,7 +256,7 @@ impl Terms {
 }
 
 /// A product that an account got, on some terms, for some time.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Holding {
     /// On which terms. Shared between accounts by whoever keeps many.
@@ -264,7 +269,7 @@ pub struct Holding {
 }
 
 /// An account as edges see it. Most have a few holdings and nothing else, and there are millions: hence [`Extras`].
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AccountFacts {
     /// Whether it is served.
@@ -282,7 +287,7 @@ pub struct AccountFacts {
 }
 
 /// What few accounts have.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Extras {
     /// Agreements that it accepted, such as `eula@3`.

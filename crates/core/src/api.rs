@@ -16,7 +16,7 @@ pub type ChannelAnswer = Offer;
 
 /// What `GET /v1/products/{p}/channels/{c}` says beside the offer, whose fields stand next to these. An edge writes it;
 /// whoever needs only the offer reads [`ChannelAnswer`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ChannelDocument {
     /// The offer. Its version and manifest are those of the release that this caller should install.
     #[serde(flatten)]
@@ -33,13 +33,14 @@ pub struct ChannelDocument {
 ///
 /// A client follows the rotations from the keys it was given, as it does with a channel's offer, and
 /// checks the manifest with the keys that result. A document without them reads as having none.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ReleaseAnswer {
     /// The release.
     #[serde(flatten)]
     pub release: Release,
     /// Signed key rotations of the product, oldest first (encoded envelopes).
     #[serde(default, with = "base64_list", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>")]
     pub rotations: Vec<Vec<u8>>,
 }
 
@@ -52,14 +53,14 @@ impl std::ops::Deref for ReleaseAnswer {
 }
 
 /// `GET /v1/catalog`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct CatalogAnswer {
     /// Open products, by name.
     pub products: Vec<Product>,
 }
 
 /// An RFC 9457 problem document.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ProblemDocument {
     /// Always `about:blank`: the code says which problem.
     #[serde(rename = "type")]
@@ -79,21 +80,21 @@ pub struct ProblemDocument {
 }
 
 /// `POST /admin/v1/blobs/missing`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct MissingQuestion {
     /// At most [`crate::limits::MISSING_BLOBS_MAX`] names.
     pub blobs: Vec<BlobId>,
 }
 
 /// The answer: those of the named blobs that the node lacks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct MissingAnswer {
     /// In the order asked.
     pub missing: Vec<BlobId>,
 }
 
 /// Answer to `PUT /admin/v1/blobs/{blob}`, and `penstock blob add --json`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct BlobAnswer {
     /// The blob.
     pub blob: BlobId,
@@ -102,7 +103,7 @@ pub struct BlobAnswer {
 }
 
 /// `POST /admin/v1/products`: creates a product or changes its title, access or export class.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PutProduct {
     /// The product.
@@ -118,7 +119,7 @@ pub struct PutProduct {
 }
 
 /// `POST /admin/v1/products/{p}/releases`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RegisterRelease {
     /// Must equal the manifest's.
@@ -134,11 +135,12 @@ pub struct RegisterRelease {
     /// The publisher's delegation to this node's channel key (an encoded envelope); empty leaves the
     /// one in force, which must then let this node sign.
     #[serde(default, with = "base64_bytes", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "String")]
     pub delegation: Vec<u8>,
 }
 
 /// `PUT /admin/v1/products/{p}/channels/{c}`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MoveChannel {
     /// Platform whose head moves.
@@ -148,7 +150,7 @@ pub struct MoveChannel {
 }
 
 /// `GET /admin/v1/products/{p}/signing`: what a publisher needs before it signs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct SigningAnswer {
     /// The key that signs this node's channel heads.
     pub channel_key: PublicKey,
@@ -164,21 +166,21 @@ pub struct SigningAnswer {
 }
 
 /// `GET /admin/v1/products/{p}/releases`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ReleasesAnswer {
     /// Newest first.
     pub releases: Vec<Release>,
 }
 
 /// `GET /admin/v1/products`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ProductsAnswer {
     /// By name.
     pub products: Vec<Product>,
 }
 
 /// One row of `GET /admin/v1/products/{p}/channels`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ChannelRow {
     /// Channel.
     pub channel: ChannelName,
@@ -195,14 +197,14 @@ pub struct ChannelRow {
 }
 
 /// `GET /admin/v1/products/{p}/channels`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ChannelsAnswer {
     /// By channel and platform.
     pub channels: Vec<ChannelRow>,
 }
 
 /// `POST /admin/v1/tokens`: asks this node to sign a development token.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MintToken {
     /// The account, claim `sub`.
@@ -215,7 +217,7 @@ pub struct MintToken {
 }
 
 /// Answer to [`MintToken`].
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct TokenAnswer {
     /// A compact JWS.
     pub token: String,

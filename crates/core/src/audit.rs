@@ -79,7 +79,7 @@ impl ChainEntry<'_> {
 }
 
 /// One entry of `GET /admin/v1/audit`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct AuditEntry {
     /// Its number: 1, 2, 3, … without gaps.
     pub sequence: u64,
@@ -102,7 +102,7 @@ pub struct AuditEntry {
 }
 
 /// `GET /admin/v1/audit?after=&limit=&subject=&actor=`: a page, oldest first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct AuditAnswer {
     /// At most [`crate::limits::PAGE_ROWS_MAX`].
     pub entries: Vec<AuditEntry>,
@@ -112,7 +112,7 @@ pub struct AuditAnswer {
 }
 
 /// `GET /admin/v1/audit/verify`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct AuditVerified {
     /// Whether the whole chain holds.
     pub whole: bool,
@@ -126,7 +126,7 @@ pub struct AuditVerified {
 }
 
 /// Where an audit chain breaks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct AuditBreak {
     /// The number of the entry that does not hold, or is not there.
     pub sequence: u64,

@@ -48,6 +48,7 @@ macro_rules! hash_name {
                 bytes.try_into().ok().map(Self)
             }
         }
+        crate::text_schema::text_schema!($name, stringify!($name), "^[0-9a-f]{64}$", 64);
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 for byte in self.0 {

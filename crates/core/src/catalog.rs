@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// How a product's content is given out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AccessClass {
     /// Anyone, without a token.
@@ -28,7 +28,7 @@ pub enum AccessClass {
 }
 
 /// A product as edges see it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Product {
     /// Its name.
     pub id: ProductId,
@@ -41,7 +41,7 @@ pub struct Product {
 }
 
 /// Whether a release may still be fetched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ReleaseState {
     /// It may.
@@ -51,7 +51,7 @@ pub enum ReleaseState {
 }
 
 /// One blob of a release and its audience.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct BlobMember {
     /// The blob: manifest, part or pack.
     pub blob: BlobId,
@@ -62,7 +62,7 @@ pub struct BlobMember {
 }
 
 /// A release as edges see it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Release {
     /// Product it belongs to.
     pub product: ProductId,
@@ -85,7 +85,7 @@ pub struct Release {
 }
 
 /// A release that a channel's head points at beside its target.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct OfferedRelease {
     /// Its version.
     pub version: Version,
@@ -96,7 +96,7 @@ pub struct OfferedRelease {
 }
 
 /// A token that is worth nothing any more, by its id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct RevokedToken {
     /// The pseudonym of its issuer and id.
     pub token: TokenKey,
@@ -105,7 +105,7 @@ pub struct RevokedToken {
 }
 
 /// A channel's current offer as edges see it: the signed statements and what they say.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Offer {
     /// Product.
     pub product: ProductId,
@@ -126,17 +126,20 @@ pub struct Offer {
     pub fallback: Option<OfferedRelease>,
     /// The signed head (an encoded envelope).
     #[serde(with = "crate::api::base64_bytes")]
+    #[schemars(with = "String")]
     pub head: Vec<u8>,
     /// The publisher's signed delegation (an encoded envelope).
     #[serde(with = "crate::api::base64_bytes")]
+    #[schemars(with = "String")]
     pub delegation: Vec<u8>,
     /// Signed key rotations, oldest first (encoded envelopes).
     #[serde(with = "crate::api::base64_list")]
+    #[schemars(with = "Vec<String>")]
     pub rotations: Vec<Vec<u8>>,
 }
 
 /// One change of what edges may serve.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CatalogChange {
     /// A product is new or changed.
@@ -182,6 +185,7 @@ pub enum CatalogChange {
         /// Control's signed word for it (an encoded envelope, see [`crate::statement::AccountsNotice`]): whoever gets the
         /// blob from elsewhere knows that it is control's.
         #[serde(with = "crate::api::base64_bytes", default)]
+        #[schemars(with = "String")]
         notice: Vec<u8>,
     },
     /// The embargo policy is new: it replaces the one before.

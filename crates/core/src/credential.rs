@@ -16,7 +16,7 @@ pub const CREDENTIAL_PRODUCTS_MAX: usize = 256;
 pub const CREDENTIALS_MAX: u64 = 10_000;
 
 /// What a credential is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Everything. The node's own admin token and its socket are owners.
@@ -99,7 +99,7 @@ impl fmt::Display for Role {
 }
 
 /// `POST /admin/v1/credentials`: makes a credential.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PostCredential {
     /// Its name, by which the audit knows it; never given twice.
@@ -118,7 +118,7 @@ pub struct PostCredential {
 }
 
 /// A credential as control knows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Credential {
     /// Its name.
     pub name: CredentialName,
@@ -149,7 +149,7 @@ impl Credential {
 }
 
 /// Answer to [`PostCredential`]: the only time that the secret is shown.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct CredentialMade {
     /// The credential, its fields beside `secret`.
     #[serde(flatten)]
@@ -165,7 +165,7 @@ impl fmt::Debug for CredentialMade {
 }
 
 /// `GET /admin/v1/credentials?after=&limit=`: a page, by name, expired and revoked ones included.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct CredentialsAnswer {
     /// At most [`crate::limits::PAGE_ROWS_MAX`].
     pub credentials: Vec<Credential>,

@@ -7,7 +7,7 @@ pub mod policy;
 
 use crate::account::{AccountId, Standing, Terms};
 use crate::blob::BlobId;
-use crate::catalog::{BlobMember, Release};
+use crate::catalog::{BlobMember, Release, ReleaseState};
 use crate::id::{ChannelName, Platform, ProductId, Version};
 use crate::keys::PublicKey;
 use crate::place::Region;
@@ -19,7 +19,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 /// `GET /admin/v1/products/{p}/releases/{v}?platform=&members=`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ReleaseDetail {
     /// The release, its fields beside `members`.
     #[serde(flatten)]
@@ -30,20 +30,22 @@ pub struct ReleaseDetail {
 }
 
 /// `POST /admin/v1/products/{p}/rotations`: the publisher's keys are replaced.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PostRotation {
     /// A rotation signed by the keys in force and by their successors (an encoded envelope).
     #[serde(with = "crate::api::base64_bytes")]
+    #[schemars(with = "String")]
     pub envelope: Vec<u8>,
     /// A delegation signed by the successors (an encoded envelope); empty keeps the one in force,
     /// which the successors must then have signed too.
     #[serde(default, with = "crate::api::base64_bytes")]
+    #[schemars(with = "String")]
     pub delegation: Vec<u8>,
 }
 
 /// Answer to [`PostRotation`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct RotationAnswer {
     /// The publisher now in force, as `TrustSet` text.
     pub publisher: String,
@@ -53,7 +55,7 @@ pub struct RotationAnswer {
 }
 
 /// A channel's head, by name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ChannelRef {
     /// Channel.
     pub channel: ChannelName,
@@ -64,7 +66,7 @@ pub struct ChannelRef {
 }
 
 /// One row of `GET /admin/v1/blobs`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct BlobRow {
     /// The blob.
     pub blob: BlobId,
@@ -79,7 +81,7 @@ pub struct BlobRow {
 }
 
 /// `GET /admin/v1/blobs?after=&limit=`: a page, by name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct BlobsAnswer {
     /// At most [`crate::limits::PAGE_ROWS_MAX`].
     pub blobs: Vec<BlobRow>,
@@ -89,7 +91,7 @@ pub struct BlobsAnswer {
 }
 
 /// A release some of whose blobs this node lacks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct IncompleteRelease {
     /// Product.
     pub product: ProductId,
@@ -104,7 +106,7 @@ pub struct IncompleteRelease {
 }
 
 /// `GET /admin/v1/status`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct StatusAnswer {
     /// Version of the record's schema.
     pub schema: u32,
@@ -129,7 +131,7 @@ pub struct StatusAnswer {
 }
 
 /// Who is behind an account.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AccountKind {
     /// One person.
@@ -142,7 +144,7 @@ pub enum AccountKind {
 }
 
 /// `PUT /admin/v1/accounts/{id}`: makes an account or changes it; what is left out of a change stays.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PutAccount {
     /// Who is behind it.
@@ -166,7 +168,7 @@ pub struct PutAccount {
 }
 
 /// An account as control knows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Account {
     /// Its name.
     pub id: AccountId,
@@ -191,7 +193,7 @@ pub struct Account {
 }
 
 /// `GET /admin/v1/accounts/{id}`: an account and all its entitlements.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct AccountDetail {
     /// The account, its fields beside `entitlements`.
     #[serde(flatten)]
@@ -201,7 +203,7 @@ pub struct AccountDetail {
 }
 
 /// `GET /admin/v1/accounts?after=&limit=`: a page, by name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct AccountsAnswer {
     /// At most [`crate::limits::PAGE_ROWS_MAX`].
     pub accounts: Vec<Account>,
@@ -210,8 +212,74 @@ pub struct AccountsAnswer {
     pub next: Option<AccountId>,
 }
 
+/// What `GET /admin/v1/accounts` may be asked; every filter that is named must hold.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AccountsQuery {
+    /// Accounts behind this name only.
+    pub after: Option<AccountId>,
+    /// Rows of a page, 1 to 1,000.
+    pub limit: Option<u64>,
+    /// Accounts of this kind.
+    pub kind: Option<AccountKind>,
+    /// Accounts of this standing.
+    pub standing: Option<Standing>,
+    /// Accounts whose names begin like this.
+    pub prefix: Option<AccountId>,
+}
+
+/// How an entitlement stands at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EntitlementState {
+    /// It has begun and not ended. What its grace or expiry still allows after its end is the edge's to decide.
+    Live,
+    /// It begins later.
+    Scheduled,
+    /// Its end has passed.
+    Ended,
+    /// It was taken back.
+    Revoked,
+}
+
+/// What `GET /admin/v1/entitlements` may be asked; every filter that is named must hold.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EntitlementsQuery {
+    /// Entitlements behind this number only.
+    pub after: Option<u64>,
+    /// Rows of a page, 1 to 1,000.
+    pub limit: Option<u64>,
+    /// What this account was given.
+    pub account: Option<AccountId>,
+    /// What was given of this product.
+    pub product: Option<ProductId>,
+    /// Those in this state now.
+    pub state: Option<EntitlementState>,
+}
+
+/// `GET /admin/v1/entitlements`: a page, by number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct EntitlementsAnswer {
+    /// At most [`crate::limits::PAGE_ROWS_MAX`].
+    pub entitlements: Vec<Entitlement>,
+    /// `after` of the next page; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<u64>,
+}
+
+/// What `GET /admin/v1/products/{p}/releases` may be asked; every filter that is named must hold.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReleasesQuery {
+    /// Releases in this state.
+    pub state: Option<ReleaseState>,
+    /// Releases for this platform.
+    pub platform: Option<Platform>,
+}
+
 /// One line of an import: an account, and where wanted something that it is given.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImportLine {
     /// The account; made when it is not there.
@@ -238,7 +306,7 @@ pub struct ImportLine {
 
 /// `POST /admin/v1/imports`: many accounts at once. Edges hear of them with the next snapshot, which is made within a
 /// minute, or at once by `POST /admin/v1/snapshots`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PostImport {
     /// At most [`crate::limits::IMPORT_LINES_MAX`]. Each is a line as it stands in its file, so that one that cannot be
@@ -247,7 +315,7 @@ pub struct PostImport {
 }
 
 /// Answer to [`PostImport`]. Importing a line again changes nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ImportAnswer {
     /// Accounts that were made.
     pub accounts: u64,
@@ -262,7 +330,7 @@ pub struct ImportAnswer {
 }
 
 /// A line that was refused.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ImportRefusal {
     /// Its place in the list, from 0.
     pub index: u64,
@@ -271,7 +339,7 @@ pub struct ImportRefusal {
 }
 
 /// Answer to `POST /admin/v1/snapshots`: all accounts were written down for edges to start from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct SnapshotAnswer {
     /// The last change that it holds.
     pub sequence: u64,
@@ -280,7 +348,7 @@ pub struct SnapshotAnswer {
 }
 
 /// `POST /admin/v1/entitlements`: gives a product to an account.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PostEntitlement {
     /// To whom.
@@ -296,7 +364,7 @@ pub struct PostEntitlement {
 }
 
 /// An entitlement as control knows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Entitlement {
     /// Its number.
     pub id: u64,
@@ -317,7 +385,7 @@ pub struct Entitlement {
 }
 
 /// `POST /admin/v1/explain`: why somebody may or may not read something. Exactly one of `blob` and `product` is named.
-#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExplainQuestion {
     /// A blob.
@@ -365,7 +433,7 @@ impl std::fmt::Debug for ExplainQuestion {
 }
 
 /// Answer to [`ExplainQuestion`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ExplainAnswer {
     /// What was asked.
     pub subject: String,
@@ -381,7 +449,7 @@ pub struct ExplainAnswer {
 }
 
 /// One step of the walk.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ExplainStep {
     /// Its stable name.
     pub step: String,
@@ -399,7 +467,7 @@ pub trait Explainer: Send + Sync {
 }
 
 /// One public key of `GET /admin/v1/jwks` (RFC 7517, RFC 8037).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Jwk {
     /// Always `OKP`.
     pub kty: String,
@@ -417,7 +485,7 @@ pub struct Jwk {
 }
 
 /// `GET /admin/v1/jwks`: the keys that verify this node's tokens.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct JwksAnswer {
     /// The keys.
     pub keys: Vec<Jwk>,

@@ -94,7 +94,7 @@ pub struct Hello {
 }
 
 /// Answer to `POST /v1/feed/snapshots/{blob}/damaged`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct SnapshotAnswer {
     /// Control's own copy is as it should be: it can be fetched again. Otherwise another snapshot was made, and is told.
     pub sound: bool,
@@ -166,6 +166,8 @@ impl Mark {
         Self(mark)
     }
 }
+
+crate::text_schema::text_schema!(Mark, "Mark", "^[0-9a-f]{16}$", 16);
 
 impl fmt::Display for Mark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -59,6 +59,7 @@ macro_rules! name_type {
                 &self.0
             }
         }
+        crate::text_schema::text_schema!($name, stringify!($name), pattern($extra), $max);
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(&self.0)
@@ -145,6 +146,11 @@ impl AccessGroup {
     pub fn base() -> Self {
         Self("base".to_owned())
     }
+}
+
+/// The alphabet as a regular expression.
+fn pattern(extra: &str) -> String {
+    format!("^[A-Za-z0-9][A-Za-z0-9{}]*$", extra.replace('-', r"\-"))
 }
 
 fn check(text: &str, kind: &'static str, max: usize, extra: &'static str) -> Result<(), NameError> {

@@ -103,6 +103,8 @@ impl FromStr for PublicKey {
     }
 }
 
+crate::text_schema::text_schema!(PublicKey, "PublicKey", format!("^{PREFIX}[A-Za-z0-9_-]{{43}}$"), 128);
+
 impl serde::Serialize for PublicKey {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)

@@ -31,6 +31,7 @@ pub mod segment;
 pub mod sign;
 pub mod snapshot;
 pub mod statement;
+mod text_schema;
 pub mod time;
 pub mod token;
 pub mod tree;

@@ -92,6 +92,8 @@ impl fmt::Debug for Region {
     }
 }
 
+crate::text_schema::text_schema!(Region, "Region", "^[A-Z]{2}(-[A-Z0-9]{1,3})?$", 6);
+
 impl Serialize for Region {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -147,7 +149,7 @@ impl fmt::Debug for Whereabouts<'_> {
 }
 
 /// What policy says of a place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Ruling {
     /// It may be sent there.
@@ -159,7 +161,7 @@ pub enum Ruling {
 }
 
 /// The rules of one export class.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClassRules {
     /// By region. A subdivision's rule goes before its country's.
@@ -178,7 +180,7 @@ impl Default for ClassRules {
 
 /// The embargo policy: rules by export class. The class `""` is that of unclassified products; a class without rules of
 /// its own has those of `""`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Embargo {
     /// Rises with every change, so that a decision can say which policy it was made with.

@@ -13,7 +13,7 @@ pub enum Problem {
     BadRequest,
     /// The path exists for other methods.
     MethodNotAllowed,
-    /// `If-Match` named other bytes.
+    /// `If-Match` or `If-None-Match` named something else than what is there.
     PreconditionFailed,
     /// No part of the wanted range exists.
     RangeNotSatisfiable,
@@ -39,6 +39,8 @@ pub enum Problem {
     BlobDamaged,
     /// The body's hash is not the blob's name.
     HashMismatch,
+    /// An idempotency key that was used for something else.
+    IdempotencyMismatch,
     /// Two writers, or a name that is taken by something else.
     Conflict,
     /// The channel cannot move while a rollout goes on.
@@ -52,7 +54,7 @@ pub enum Problem {
 }
 
 /// Problems that are no refusal, for the documentation and its test. [`all`] gives the others, too.
-pub const PLAIN: [Problem; 20] = [
+pub const PLAIN: [Problem; 21] = [
     Problem::BadRequest,
     Problem::MethodNotAllowed,
     Problem::PreconditionFailed,
@@ -68,6 +70,7 @@ pub const PLAIN: [Problem; 20] = [
     Problem::Unavailable,
     Problem::BlobDamaged,
     Problem::HashMismatch,
+    Problem::IdempotencyMismatch,
     Problem::Conflict,
     Problem::RolloutInForce,
     Problem::NotFound,
@@ -102,6 +105,7 @@ impl Problem {
             Self::Unavailable => "unavailable",
             Self::BlobDamaged => "blob_damaged",
             Self::HashMismatch => "hash_mismatch",
+            Self::IdempotencyMismatch => "idempotency_mismatch",
             Self::Conflict => "conflict",
             Self::RolloutInForce => "rollout_in_force",
             Self::NotFound => "not_found",
@@ -126,7 +130,7 @@ impl Problem {
             Self::Misdirected => 421,
             Self::TooManyRequests => 429,
             Self::Unavailable | Self::BlobDamaged => 503,
-            Self::HashMismatch => 422,
+            Self::HashMismatch | Self::IdempotencyMismatch => 422,
             Self::Conflict | Self::RolloutInForce => 409,
             Self::DiskFull => 507,
             Self::Internal => 500,
@@ -139,7 +143,7 @@ impl Problem {
             Self::Refused(refusal) => refusal.words(),
             Self::BadRequest => "the request is malformed",
             Self::MethodNotAllowed => "this path does not take this method",
-            Self::PreconditionFailed => "the blob is not the one that If-Match names",
+            Self::PreconditionFailed => "what is there is not what If-Match or If-None-Match names",
             Self::RangeNotSatisfiable => "no byte of the wanted range exists",
             Self::TargetTooLong => "the request target is too long",
             Self::BodyTooLarge => "the request body is too large",
@@ -152,6 +156,7 @@ impl Problem {
             Self::Unavailable => "not available now, try again later",
             Self::BlobDamaged => "this node's copy of the blob is damaged",
             Self::HashMismatch => "the bytes are not the ones that the blob's name promises",
+            Self::IdempotencyMismatch => "the idempotency key was used for another call",
             Self::Conflict => "this conflicts with what is already there",
             Self::RolloutInForce => "a rollout goes on in this channel: finish or halt it first",
             Self::NotFound => "what the request refers to does not exist",

@@ -104,6 +104,8 @@ impl FromStr for Share {
     }
 }
 
+crate::text_schema::text_schema!(Share, "Share", r"^[0-9]{1,3}(\.[0-9]+)?%?$", 16);
+
 impl Serialize for Share {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -133,7 +135,7 @@ impl Bucket {
 }
 
 /// What makes the buckets of one rollout its own. Not a secret, but nobody needs to know it either.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(transparent)]
 pub struct Salt(pub [u8; 32]);
 
@@ -158,7 +160,7 @@ impl Salt {
 }
 
 /// A step: from a moment on, so many of these installs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Step {
     /// From when on.
     pub from: UnixSeconds,
@@ -176,7 +178,7 @@ pub struct Step {
 }
 
 /// Whether a rollout moves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum Motion {
     /// Steps come into force at their time.
@@ -192,7 +194,7 @@ pub enum Motion {
 }
 
 /// How a channel moves from its fallback to its target.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Rollout {
     /// The version on its way.
     pub target: Version,
@@ -213,7 +215,7 @@ pub struct Rollout {
 
 /// The oldest version of a channel that is supported. Installs of releases that were registered before it must update
 /// before they may go on, and are told why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Minimum {
     /// The version.
@@ -224,7 +226,7 @@ pub struct Minimum {
 }
 
 /// What a check that a player asked for by hand may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ManualCheck {
     /// It waits its turn as any other.

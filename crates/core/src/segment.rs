@@ -18,7 +18,7 @@ pub const DEPTH_MAX: usize = 8;
 pub const VALUES_MAX: usize = 1000;
 
 /// What is known of a caller under one name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(untagged)]
 pub enum Value {
     /// Such as `beta: true`.
@@ -33,7 +33,7 @@ pub enum Value {
 pub type Attributes = BTreeMap<String, Value>;
 
 /// A segment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Segment {
     /// Its name.
     pub name: SegmentName,
@@ -44,7 +44,7 @@ pub struct Segment {
 }
 
 /// Who is in a segment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Rule {
     /// Whoever the predicate holds for.
@@ -64,7 +64,7 @@ pub enum Rule {
 
 /// A condition on attributes. An attribute that is not known meets no condition but [`Predicate::Absent`]; and `not`
 /// turns that around as it does everything, so that "not in DE" holds for those whose country nobody knows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Predicate {
     /// All of them hold; none at all holds.

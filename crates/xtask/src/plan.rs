@@ -1,7 +1,7 @@
 //! Which steps `test` and `full` run, in which order: cheap refusals first.
 
 use crate::run::{Depth, Step};
-use crate::steps::{cargo, deny, deploy, fuzz, linked, measure, pairs, quickstart, readme, slow};
+use crate::steps::{cargo, deny, deploy, fuzz, linked, measure, pairs, quickstart, readme, schemas, slow};
 use crate::{tidy, tools};
 
 /// The checks of the tree itself.
@@ -27,6 +27,7 @@ pub fn short() -> Vec<Step> {
             run: quickstart::check,
         },
         Step { name: "readme", what: "every command in README.md", run: readme::check },
+        Step { name: "schemas", what: "the admin API answers as /openapi.json says", run: schemas::check },
         Step { name: "pairs", what: "real version pairs: publish, pull, update, compare", run: pairs::check },
         Step { name: "slow", what: "slow peers are cut while others are served", run: slow::check },
         Step { name: "benches", what: "the measurements run (smoke sizes)", run: measure::smoke },

@@ -59,11 +59,13 @@ pub fn ensure(_: &Context) -> Result<Tally> {
 }
 
 /// Modules of Python that the checks use: with which interpreters, and the package that brings it.
-const MODULES: [(&str, &[&str], &str); 2] = [
+const MODULES: [(&str, &[&str], &str); 3] = [
     // One of the tests' clients; they try both interpreters.
     ("requests", &["/usr/bin/python3", "python3"], "python3-requests"),
     // Fetches the real builds.
     ("pip", &["python3"], "python3-pip"),
+    // Makes the environment that schemathesis is installed in.
+    ("ensurepip", &["python3"], "python3-venv"),
 ];
 
 fn missing(has: impl Fn(&str) -> bool, python_has: impl Fn(&[&str], &str) -> bool) -> Vec<&'static str> {
@@ -90,6 +92,9 @@ mod tests {
     #[test]
     fn names_the_packages_of_absent_programs_only() {
         assert!(missing(|_| true, |_, _| true).is_empty());
-        assert_eq!(missing(|program| program != "aria2c", |_, module| module == "pip"), ["aria2", "python3-requests"]);
+        assert_eq!(
+            missing(|program| program != "aria2c", |_, module| module != "requests"),
+            ["aria2", "python3-requests"]
+        );
     }
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::panic, reason = "a test fails by panicking, with what was said")]
 
+mod access;
 mod adversity;
 mod clients;
 mod commands;

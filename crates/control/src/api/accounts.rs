@@ -1,11 +1,12 @@
 //! `/admin/v1/accounts`, `…/{id}`, `/admin/v1/entitlements`, `…/{id}`, `/admin/v1/imports`,
 //! `/admin/v1/snapshots`.
 
-use super::extract::{Answer, JsonOf, PathOf, QueryOf};
+use super::extract::{Answer, JsonOf, PathOf, QueryOf, Tagged};
 use super::products::status;
 use super::table::{Routes, delete, get, post, put};
 use crate::accounts;
 use crate::actor::Actor;
+use crate::condition::Condition;
 use crate::control::{Handle, Lane};
 use crate::error::CallError;
 use crate::imports;
@@ -15,75 +16,89 @@ use axum::extract::State;
 use http::StatusCode;
 use penstock_core::account::AccountId;
 use penstock_core::desk::{
-    AccountDetail, AccountsAnswer, Entitlement, ImportAnswer, PostEntitlement, PostImport, PutAccount, SnapshotAnswer,
+    AccountDetail, AccountsAnswer, AccountsQuery, Entitlement, EntitlementsAnswer, EntitlementsQuery, ImportAnswer,
+    PostEntitlement, PostImport, PutAccount, SnapshotAnswer,
 };
-use serde::Deserialize;
 
 pub(super) fn routes() -> Routes {
     let (account_of, entitlement_of) = ("/admin/v1/accounts/{id}", "/admin/v1/entitlements/{id}");
     Routes::new()
         .add(get("/admin/v1/accounts", Permission::AccountsRead, "List accounts, page by page", list))
         .add(get(account_of, Permission::AccountsRead, "Show an account and what it was given", show))
-        .add(put(account_of, Permission::AccountsPut, "Make an account or change it", put_account))
-        .add(post("/admin/v1/entitlements", Permission::EntitlementsWrite, "Give a product to an account", grant))
+        .add(put(account_of, Permission::AccountsPut, "Make an account or change it", put_account).answers(&[200, 201]))
+        .add(get(
+            "/admin/v1/entitlements",
+            Permission::AccountsRead,
+            "List entitlements, page by page",
+            list_entitlements,
+        ))
+        .add(
+            post("/admin/v1/entitlements", Permission::EntitlementsWrite, "Give a product to an account", grant)
+                .answers(&[201]),
+        )
         .add(get(entitlement_of, Permission::AccountsRead, "Show an entitlement", entitlement))
         .add(delete(entitlement_of, Permission::EntitlementsWrite, "Take an entitlement back", revoke))
         .add(post("/admin/v1/imports", Permission::EntitlementsWrite, "Import accounts and entitlements", import))
-        .add(post("/admin/v1/snapshots", Permission::SnapshotsWrite, "Write all accounts down for edges", snapshot))
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PageQuery {
-    after: Option<AccountId>,
-    limit: Option<u64>,
+        .add(
+            post("/admin/v1/snapshots", Permission::SnapshotsWrite, "Write all accounts down for edges", snapshot)
+                .answers(&[201]),
+        )
 }
 
 async fn list(
     State(handle): State<Handle>,
-    QueryOf(query): QueryOf<PageQuery>,
+    QueryOf(wanted): QueryOf<AccountsQuery>,
 ) -> Result<Answer<AccountsAnswer>, CallError> {
-    let page = handle.run(Lane::Read, move |node| accounts::page(node, query.after.as_ref(), query.limit)).await?;
-    Ok(Answer(StatusCode::OK, page))
+    Ok(Answer(StatusCode::OK, handle.run(Lane::Read, move |node| accounts::page(node, &wanted)).await?))
 }
 
-async fn show(State(handle): State<Handle>, PathOf(id): PathOf<AccountId>) -> Result<Answer<AccountDetail>, CallError> {
+async fn list_entitlements(
+    State(handle): State<Handle>,
+    QueryOf(wanted): QueryOf<EntitlementsQuery>,
+) -> Result<Answer<EntitlementsAnswer>, CallError> {
+    Ok(Answer(StatusCode::OK, handle.run(Lane::Read, move |node| accounts::entitlements_page(node, &wanted)).await?))
+}
+
+async fn show(State(handle): State<Handle>, PathOf(id): PathOf<AccountId>) -> Result<Tagged<AccountDetail>, CallError> {
     let detail = handle.run(Lane::Read, move |node| accounts::get(node, &id)).await?;
-    Ok(Answer(StatusCode::OK, detail))
+    Ok(Tagged(StatusCode::OK, detail))
 }
 
 /// 201 for a new account, 200 for one that was there.
 async fn put_account(
     State(handle): State<Handle>,
     actor: Actor,
+    condition: Condition,
     PathOf(id): PathOf<AccountId>,
     JsonOf(wanted): JsonOf<PutAccount>,
-) -> Result<Answer<AccountDetail>, CallError> {
-    let (detail, made) = handle.run(Lane::Write, move |node| accounts::put(node, &actor, id, &wanted)).await?;
-    Ok(Answer(status(made), detail))
+) -> Result<Tagged<AccountDetail>, CallError> {
+    let (detail, made) =
+        handle.run(Lane::Write, move |node| accounts::put(node, &actor, &condition, id, &wanted)).await?;
+    Ok(Tagged(status(made), detail))
 }
 
 async fn grant(
     State(handle): State<Handle>,
     actor: Actor,
     JsonOf(wanted): JsonOf<PostEntitlement>,
-) -> Result<Answer<Entitlement>, CallError> {
+) -> Result<Tagged<Entitlement>, CallError> {
     let made = handle.run(Lane::Write, move |node| accounts::grant(node, &actor, &wanted)).await?;
-    Ok(Answer(StatusCode::CREATED, made))
+    Ok(Tagged(StatusCode::CREATED, made))
 }
 
-async fn entitlement(State(handle): State<Handle>, PathOf(id): PathOf<u64>) -> Result<Answer<Entitlement>, CallError> {
+async fn entitlement(State(handle): State<Handle>, PathOf(id): PathOf<u64>) -> Result<Tagged<Entitlement>, CallError> {
     let found = handle.run(Lane::Read, move |node| accounts::entitlement(node, id)).await?;
-    Ok(Answer(StatusCode::OK, found))
+    Ok(Tagged(StatusCode::OK, found))
 }
 
 async fn revoke(
     State(handle): State<Handle>,
     actor: Actor,
+    condition: Condition,
     PathOf(id): PathOf<u64>,
-) -> Result<Answer<Entitlement>, CallError> {
-    let revoked = handle.run(Lane::Write, move |node| accounts::revoke(node, &actor, id)).await?;
-    Ok(Answer(StatusCode::OK, revoked))
+) -> Result<Tagged<Entitlement>, CallError> {
+    let revoked = handle.run(Lane::Write, move |node| accounts::revoke(node, &actor, &condition, id)).await?;
+    Ok(Tagged(StatusCode::OK, revoked))
 }
 
 /// Lines that are refused are named in the answer, which is a success all the same: the others were taken.

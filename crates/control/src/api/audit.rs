@@ -18,7 +18,7 @@ pub(super) fn routes() -> Routes {
         .add(get("/admin/v1/audit/verify", Permission::AuditRead, "Whether the audit's chain holds", verify))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct PageQuery {
     /// Entries with larger numbers only.

@@ -28,12 +28,12 @@ pub(super) fn routes() -> Routes {
         .add(get("/admin/v1/blobs", Permission::CatalogueRead, "List blobs, page by page", page))
         .add(post("/admin/v1/blobs/missing", Permission::BlobsWrite, "Which of these blobs are not stored", missing))
         .add(get(one, Permission::BlobsRead, "A blob's bytes", read))
-        .add(put(one, Permission::BlobsWrite, "Store a blob", write))
+        .add(put(one, Permission::BlobsWrite, "Store a blob", write).answers(&[200, 201]))
         .add(delete(one, Permission::BlobsManage, "Remove a blob that no release refers to", remove))
         .add(post("/admin/v1/blobs/{blob}/open", Permission::BlobsManage, "Let anyone read a blob", open))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct PageQuery {
     after: Option<BlobId>,

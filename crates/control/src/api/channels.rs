@@ -1,10 +1,11 @@
 //! `/admin/v1/products/{p}/channels`, `…/{c}`.
 
-use super::extract::{Answer, JsonOf, PathOf, PlatformQuery, QueryOf};
+use super::extract::{Answer, JsonOf, PathOf, PlatformQuery, QueryOf, Tagged};
 use super::table::{Routes, get, put};
 use crate::actor::Actor;
 use crate::answers::{ChannelStanding, ChannelsStanding};
 use crate::channels;
+use crate::condition::Condition;
 use crate::control::{Handle, Lane};
 use crate::error::CallError;
 use crate::permit::Permission;
@@ -33,17 +34,20 @@ async fn show(
     State(handle): State<Handle>,
     PathOf((product, channel)): PathOf<(ProductId, ChannelName)>,
     QueryOf(PlatformQuery { platform }): QueryOf<PlatformQuery>,
-) -> Result<Answer<ChannelStanding>, CallError> {
+) -> Result<Tagged<ChannelStanding>, CallError> {
     let row = handle.run(Lane::Read, move |node| channels::get(node, &product, &platform, &channel)).await?;
-    Ok(Answer(StatusCode::OK, row))
+    Ok(Tagged(StatusCode::OK, row))
 }
 
 async fn move_to(
     State(handle): State<Handle>,
     actor: Actor,
+    condition: Condition,
     PathOf((product, channel)): PathOf<(ProductId, ChannelName)>,
     JsonOf(wanted): JsonOf<MoveChannel>,
-) -> Result<Answer<ChannelStanding>, CallError> {
-    let row = handle.run(Lane::Check, move |node| channels::move_to(node, &actor, &product, &channel, &wanted)).await?;
-    Ok(Answer(StatusCode::OK, row))
+) -> Result<Tagged<ChannelStanding>, CallError> {
+    let row = handle
+        .run(Lane::Check, move |node| channels::move_to(node, &actor, &condition, &product, &channel, &wanted))
+        .await?;
+    Ok(Tagged(StatusCode::OK, row))
 }

@@ -1,8 +1,9 @@
 //! `/admin/v1/credentials`, `…/{name}`.
 
-use super::extract::{Answer, JsonOf, PathOf, QueryOf};
+use super::extract::{Answer, JsonOf, PathOf, QueryOf, Tagged};
 use super::table::{Routes, delete, get, post};
 use crate::actor::Actor;
+use crate::condition::Condition;
 use crate::control::{Handle, Lane};
 use crate::credentials;
 use crate::error::CallError;
@@ -17,11 +18,16 @@ pub(super) fn routes() -> Routes {
     let (all, one) = ("/admin/v1/credentials", "/admin/v1/credentials/{name}");
     Routes::new()
         .add(get(all, Permission::CredentialsRead, "List credentials, page by page", list))
-        .add(post(all, Permission::CredentialsWrite, "Make a credential; its secret is in this answer only", add))
+        .add(
+            post(all, Permission::CredentialsWrite, "Make a credential; its secret is in this answer only", add)
+                .answers(&[201])
+                .secret(),
+        )
+        .add(get(one, Permission::CredentialsRead, "Show a credential", show))
         .add(delete(one, Permission::CredentialsWrite, "Revoke a credential", revoke))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct PageQuery {
     after: Option<CredentialName>,
@@ -36,6 +42,13 @@ async fn list(
     Ok(Answer(StatusCode::OK, page))
 }
 
+async fn show(
+    State(handle): State<Handle>,
+    PathOf(name): PathOf<CredentialName>,
+) -> Result<Tagged<Credential>, CallError> {
+    Ok(Tagged(StatusCode::OK, handle.run(Lane::Read, move |node| credentials::get(node, &name)).await?))
+}
+
 async fn add(
     State(handle): State<Handle>,
     actor: Actor,
@@ -48,8 +61,9 @@ async fn add(
 async fn revoke(
     State(handle): State<Handle>,
     actor: Actor,
+    condition: Condition,
     PathOf(name): PathOf<CredentialName>,
-) -> Result<Answer<Credential>, CallError> {
-    let revoked = handle.run(Lane::Write, move |node| credentials::revoke(node, &actor, &name)).await?;
-    Ok(Answer(StatusCode::OK, revoked))
+) -> Result<Tagged<Credential>, CallError> {
+    let revoked = handle.run(Lane::Write, move |node| credentials::revoke(node, &actor, &condition, &name)).await?;
+    Ok(Tagged(StatusCode::OK, revoked))
 }

@@ -21,13 +21,13 @@ pub(super) fn routes() -> Routes {
         .add(get(versions_of, Permission::EmbargoRead, "List the policy's versions, newest first", versions))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct VersionQuery {
     version: Option<u64>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct PageQuery {
     before: Option<u64>,

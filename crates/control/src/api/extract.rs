@@ -1,13 +1,16 @@
 //! What handlers take from a request: names in the path, the query, a JSON body, all bounded and
 //! all refused with the same kind of problem document, which names the field.
 
+use crate::condition::{self, Condition};
 use crate::control::Handle;
 use crate::error::CallError;
+use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
-use http::header::CONTENT_LENGTH;
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, ETAG};
 use http::request::Parts;
+use http::{HeaderValue, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use penstock_core::id::Platform;
 use penstock_core::limits::ADMIN_JSON_BYTES_MAX;
@@ -26,8 +29,11 @@ pub(super) struct JsonOf<T>(pub(super) T);
 /// A JSON answer and its status.
 pub(super) struct Answer<T>(pub(super) StatusCode, pub(super) T);
 
+/// As [`Answer`], with the document's entity tag.
+pub(super) struct Tagged<T>(pub(super) StatusCode, pub(super) T);
+
 /// `?platform=`, which may be left out.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PlatformQuery {
     #[serde(default = "Platform::any")]
@@ -56,20 +62,41 @@ impl<T: DeserializeOwned> FromRequest<Handle> for JsonOf<T> {
     type Rejection = CallError;
 
     async fn from_request(request: Request, _: &Handle) -> Result<Self, CallError> {
-        let too_large = || CallError::TooLarge { what: "the body's bytes", max: ADMIN_JSON_BYTES_MAX as u64 };
-        if content_length(request.headers()).is_some_and(|bytes| bytes > ADMIN_JSON_BYTES_MAX as u64) {
-            return Err(too_large());
-        }
-        let body = Limited::new(request.into_body(), ADMIN_JSON_BYTES_MAX).collect().await;
-        let body =
-            body.map_err(|error| if error.is::<LengthLimitError>() { too_large() } else { CallError::BodyStopped(0) })?;
-        parse(&body.to_bytes()).map(Self)
+        let (head, body) = request.into_parts();
+        parse(&whole_body(&head.headers, body).await?).map(Self)
     }
+}
+
+impl FromRequestParts<Handle> for Condition {
+    type Rejection = CallError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Handle) -> Result<Self, CallError> {
+        Self::of(&parts.headers)
+    }
+}
+
+/// A body of at most [`ADMIN_JSON_BYTES_MAX`].
+pub(super) async fn whole_body(headers: &http::HeaderMap, body: Body) -> Result<Bytes, CallError> {
+    let too_large = || CallError::TooLarge { what: "the body's bytes", max: ADMIN_JSON_BYTES_MAX as u64 };
+    if content_length(headers).is_some_and(|bytes| bytes > ADMIN_JSON_BYTES_MAX as u64) {
+        return Err(too_large());
+    }
+    let body = Limited::new(body, ADMIN_JSON_BYTES_MAX).collect().await;
+    let body =
+        body.map_err(|error| if error.is::<LengthLimitError>() { too_large() } else { CallError::BodyStopped(0) })?;
+    Ok(body.to_bytes())
 }
 
 impl<T: Serialize> IntoResponse for Answer<T> {
     fn into_response(self) -> Response {
         (self.0, axum::Json(self.1)).into_response()
+    }
+}
+
+impl<T: Serialize> IntoResponse for Tagged<T> {
+    fn into_response(self) -> Response {
+        let tag = HeaderValue::try_from(condition::tag(&self.1)).expect("hexadecimal digits and quotes");
+        (self.0, [(ETAG, tag)], axum::Json(self.1)).into_response()
     }
 }
 

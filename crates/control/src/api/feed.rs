@@ -34,12 +34,15 @@ const QUEUE_MAX: usize = 2;
 
 pub(super) fn routes() -> Routes {
     Routes::new()
-        .add(get(
-            "/v1/feed",
-            Permission::FeedRead,
-            "What edges are told: the state, then each change as it happens",
-            follow,
-        ))
+        .add(
+            get(
+                "/v1/feed",
+                Permission::FeedRead,
+                "What edges are told: the state, then each change as it happens",
+                follow,
+            )
+            .media("application/x-ndjson"),
+        )
         .add(get("/v1/feed/snapshots/{blob}", Permission::FeedRead, "The bytes of a snapshot of accounts", snapshot))
         .add(post(
             "/v1/feed/snapshots/{blob}/damaged",
@@ -49,7 +52,7 @@ pub(super) fn routes() -> Routes {
         ))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct FeedQuery {
     /// The last change that the follower has.

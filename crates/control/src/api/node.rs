@@ -13,7 +13,7 @@ use penstock_core::desk::{ExplainAnswer, ExplainQuestion, JwksAnswer, StatusAnsw
 pub(super) fn routes() -> Routes {
     Routes::new()
         .add(get("/admin/v1/status", Permission::Status, "The node in numbers", status))
-        .add(post("/admin/v1/tokens", Permission::TokensMint, "Sign a token for an account", mint))
+        .add(post("/admin/v1/tokens", Permission::TokensMint, "Sign a token for an account", mint).answers(&[201]))
         .add(get("/admin/v1/jwks", Permission::Status, "The keys that verify this node's tokens", jwks))
         .add(post("/admin/v1/explain", Permission::Explain, "Why somebody may or may not read something", explain))
 }

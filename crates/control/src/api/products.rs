@@ -1,8 +1,9 @@
 //! `/admin/v1/products`, `…/{p}`, `…/{p}/signing`, `…/{p}/rotations`.
 
-use super::extract::{Answer, JsonOf, PathOf};
+use super::extract::{Answer, JsonOf, PathOf, Tagged};
 use super::table::{Routes, get, post};
 use crate::actor::Actor;
+use crate::condition::Condition;
 use crate::control::{Handle, Lane};
 use crate::error::CallError;
 use crate::permit::Permission;
@@ -20,7 +21,7 @@ pub(super) fn routes() -> Routes {
     let (signing_of, rotations_of) = ("/admin/v1/products/{product}/signing", "/admin/v1/products/{product}/rotations");
     Routes::new()
         .add(get(all, Permission::CatalogueRead, "List products", list))
-        .add(post(all, Permission::ProductsWrite, "Make a product or change it", put))
+        .add(post(all, Permission::ProductsWrite, "Make a product or change it", put).answers(&[200, 201]))
         .add(get(one, Permission::CatalogueRead, "Show a product", show))
         .add(get(signing_of, Permission::CatalogueRead, "What a publisher must know before it signs", signing))
         .add(post(
@@ -40,15 +41,16 @@ async fn list(State(handle): State<Handle>) -> Result<Answer<ProductsAnswer>, Ca
 async fn put(
     State(handle): State<Handle>,
     actor: Actor,
+    condition: Condition,
     JsonOf(wanted): JsonOf<PutProduct>,
-) -> Result<Answer<Product>, CallError> {
-    let (product, made) = handle.run(Lane::Write, move |node| products::put(node, &actor, wanted)).await?;
-    Ok(Answer(status(made), product))
+) -> Result<Tagged<Product>, CallError> {
+    let (product, made) = handle.run(Lane::Write, move |node| products::put(node, &actor, &condition, wanted)).await?;
+    Ok(Tagged(status(made), product))
 }
 
-async fn show(State(handle): State<Handle>, PathOf(product): PathOf<ProductId>) -> Result<Answer<Product>, CallError> {
+async fn show(State(handle): State<Handle>, PathOf(product): PathOf<ProductId>) -> Result<Tagged<Product>, CallError> {
     let product = handle.run(Lane::Read, move |node| products::get(node, &product)).await?;
-    Ok(Answer(StatusCode::OK, product))
+    Ok(Tagged(StatusCode::OK, product))
 }
 
 async fn signing(

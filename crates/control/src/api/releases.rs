@@ -13,7 +13,7 @@ use axum::extract::State;
 use http::StatusCode;
 use penstock_core::api::{RegisterRelease, ReleasesAnswer};
 use penstock_core::catalog::{Release, ReleaseState};
-use penstock_core::desk::ReleaseDetail;
+use penstock_core::desk::{ReleaseDetail, ReleasesQuery};
 use penstock_core::id::{Platform, ProductId, Version};
 use serde::Deserialize;
 
@@ -25,13 +25,13 @@ pub(super) fn routes() -> Routes {
     );
     Routes::new()
         .add(get(all, Permission::CatalogueRead, "List a product's releases, newest first", list))
-        .add(post(all, Permission::ReleasesWrite, "Register a release", register))
+        .add(post(all, Permission::ReleasesWrite, "Register a release", register).answers(&[200, 201]))
         .add(get(one, Permission::CatalogueRead, "Show a release", show))
         .add(post(withdrawn, Permission::ReleasesWithdraw, "Take a release back", withdraw))
         .add(post(restored, Permission::ReleasesWithdraw, "Give a release out again", restore))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ShowQuery {
     #[serde(default = "Platform::any")]
@@ -43,8 +43,9 @@ struct ShowQuery {
 async fn list(
     State(handle): State<Handle>,
     PathOf(product): PathOf<ProductId>,
+    QueryOf(wanted): QueryOf<ReleasesQuery>,
 ) -> Result<Answer<ReleasesAnswer>, CallError> {
-    let releases = handle.run(Lane::Read, move |node| releases::list(node, &product)).await?;
+    let releases = handle.run(Lane::Read, move |node| releases::list(node, &product, &wanted)).await?;
     Ok(Answer(StatusCode::OK, ReleasesAnswer { releases }))
 }
 

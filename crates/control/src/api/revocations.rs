@@ -21,14 +21,14 @@ pub(super) fn routes() -> Routes {
         .add(get(one, Permission::AccountsRead, "Say whether the token of an id is revoked", show))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct PageQuery {
     after: Option<TokenKey>,
     limit: Option<u64>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct IssuerQuery {
     issuer: Option<String>,

@@ -1,8 +1,10 @@
 //! The one table of the admin API: every route with its method, path, permission and what it is for. From it come the
-//! router and who may call what.
+//! router, who may call what, and the description of the API.
 //!
 //! A handler that is not in the table cannot be reached, and nothing gets into the table without a permission.
 
+use super::again;
+use super::shape::{Described, Shape};
 use crate::actor::Actor;
 use crate::control::Handle;
 use crate::error::CallError;
@@ -18,7 +20,6 @@ use http::request::Parts;
 use penstock_core::id::ProductId;
 
 /// One route.
-#[allow(dead_code, reason = "the description of the API is being made from method and summary")]
 pub(super) struct Route {
     pub(super) method: Method,
     /// As axum reads it: `{name}` stands for one part.
@@ -26,7 +27,45 @@ pub(super) struct Route {
     pub(super) permission: Permission,
     /// What it does, in a line.
     pub(super) summary: &'static str,
+    /// What it takes and answers.
+    pub(super) shape: Shape,
+    /// The statuses of its successes.
+    pub(super) statuses: &'static [u16],
+    /// What its answer is where that is no JSON document.
+    pub(super) media: &'static str,
+    secrecy: Secrecy,
     handler: MethodRouter<Handle>,
+}
+
+/// Whether answers may be kept for those who ask again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Secrecy {
+    /// They may.
+    Open,
+    /// They hold a secret that nobody keeps.
+    Secret,
+}
+
+impl Route {
+    /// The statuses of its successes, where they are others than 200.
+    pub(super) fn answers(mut self, statuses: &'static [u16]) -> Self {
+        self.statuses = statuses;
+        self
+    }
+    /// What its answers are, where they are neither JSON documents nor a blob's bytes.
+    pub(super) fn media(mut self, media: &'static str) -> Self {
+        self.media = media;
+        self
+    }
+    /// Its answers hold a secret, so that they are never kept.
+    pub(super) fn secret(mut self) -> Self {
+        self.secrecy = Secrecy::Secret;
+        self
+    }
+    /// Whether it takes an `Idempotency-Key`.
+    pub(super) fn is_repeatable(&self) -> bool {
+        self.method == Method::POST
+    }
 }
 
 /// Routes of one resource, or of all.
@@ -47,54 +86,75 @@ impl Routes {
         self.0.extend(other.0);
         self
     }
+    /// The routes, to be looked at.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Route> {
+        self.0.iter()
+    }
     /// The router: each handler behind the check of its permission.
-    pub(super) fn router(self) -> Router<Handle> {
-        let checked = |route: Route| {
-            let check = middleware::from_fn_with_state(route.permission, permit);
-            (route.path, route.handler.layer(check))
+    pub(super) fn router(self, handle: &Handle) -> Router<Handle> {
+        let behind_checks = |route: Route| {
+            let mut handler = route.handler.clone();
+            if route.is_repeatable() {
+                let state = (handle.clone(), route.secrecy);
+                handler = handler.layer(middleware::from_fn_with_state(state, again::once));
+            }
+            (route.path, handler.layer(middleware::from_fn_with_state(route.permission, permit)))
         };
-        self.0.into_iter().map(checked).fold(Router::new(), |router, (path, handler)| router.route(path, handler))
+        self.0.into_iter().map(behind_checks).fold(Router::new(), |router, (path, handler)| router.route(path, handler))
     }
 }
 
 /// A route that reads. `HEAD` is answered from the same handler.
-pub(super) fn get<T: 'static>(
+pub(super) fn get<T: 'static, D, H: Handler<T, Handle> + Described<D>>(
     path: &'static str,
     permission: Permission,
     summary: &'static str,
-    handler: impl Handler<T, Handle>,
+    handler: H,
 ) -> Route {
-    Route { method: Method::GET, path, permission, summary, handler: on(MethodFilter::GET, handler) }
+    route(Method::GET, path, permission, summary, handler)
 }
 
 /// A route that makes something or asks with a body.
-pub(super) fn post<T: 'static>(
+pub(super) fn post<T: 'static, D, H: Handler<T, Handle> + Described<D>>(
     path: &'static str,
     permission: Permission,
     summary: &'static str,
-    handler: impl Handler<T, Handle>,
+    handler: H,
 ) -> Route {
-    Route { method: Method::POST, path, permission, summary, handler: on(MethodFilter::POST, handler) }
+    route(Method::POST, path, permission, summary, handler)
 }
 
 /// A route that says how something is to be.
-pub(super) fn put<T: 'static>(
+pub(super) fn put<T: 'static, D, H: Handler<T, Handle> + Described<D>>(
     path: &'static str,
     permission: Permission,
     summary: &'static str,
-    handler: impl Handler<T, Handle>,
+    handler: H,
 ) -> Route {
-    Route { method: Method::PUT, path, permission, summary, handler: on(MethodFilter::PUT, handler) }
+    route(Method::PUT, path, permission, summary, handler)
 }
 
 /// A route that takes something away.
-pub(super) fn delete<T: 'static>(
+pub(super) fn delete<T: 'static, D, H: Handler<T, Handle> + Described<D>>(
     path: &'static str,
     permission: Permission,
     summary: &'static str,
-    handler: impl Handler<T, Handle>,
+    handler: H,
 ) -> Route {
-    Route { method: Method::DELETE, path, permission, summary, handler: on(MethodFilter::DELETE, handler) }
+    route(Method::DELETE, path, permission, summary, handler)
+}
+
+fn route<T: 'static, D, H: Handler<T, Handle> + Described<D>>(
+    method: Method,
+    path: &'static str,
+    permission: Permission,
+    summary: &'static str,
+    handler: H,
+) -> Route {
+    let filter = MethodFilter::try_from(method.clone()).expect("one of the four methods above");
+    let handler = on(filter, handler);
+    let (shape, media) = (H::shape(), "application/octet-stream");
+    Route { method, path, permission, summary, shape, statuses: &[200], media, secrecy: Secrecy::Open, handler }
 }
 
 /// Lets those through whose role has the permission and whose credential is for the path's `{product}`.

@@ -1,9 +1,11 @@
 //! Rows of `accounts`, `terms` and `entitlements`.
 
+use super::filter::{Select, after_prefix};
 use super::{RecordError, from_sql, name, next_number, to_sql};
 use crate::sql::{Connection, Row, Value, placeholders, values};
 use penstock_core::account::{AccountFacts, AccountId, AccountKey, Extras, Holding, PseudonymKey, Standing, Terms};
-use penstock_core::desk::{Account, AccountKind, Entitlement};
+use penstock_core::desk::{Account, AccountKind, AccountsQuery, Entitlement, EntitlementState, EntitlementsQuery};
+use penstock_core::id::ProductId;
 use penstock_core::segment::Attributes;
 use penstock_core::time::UnixSeconds;
 use serde::{Deserialize, Serialize};
@@ -44,10 +46,43 @@ pub(crate) fn lock(connection: &Connection, id: &AccountId) -> Result<Option<Acc
     connection.query_optional(&sql, values![id.as_str()], read_account)
 }
 
-/// Accounts by name, from the one after `after` on.
-pub(crate) fn page(connection: &Connection, after: &str, limit: u64) -> Result<Vec<Account>, RecordError> {
-    let sql = format!("SELECT {ACCOUNT} FROM accounts WHERE id > $1 ORDER BY id LIMIT $2");
-    connection.query(&sql, values![after, to_sql(limit)?], read_account)
+/// Accounts by name, from the one after `wanted.after` on.
+pub(crate) fn page(connection: &Connection, wanted: &AccountsQuery, limit: u64) -> Result<Vec<Account>, RecordError> {
+    let prefix = wanted.prefix.as_ref().map(AccountId::as_str);
+    let end = prefix.and_then(after_prefix);
+    let after = wanted.after.as_ref().map_or("", AccountId::as_str);
+    let mut select = Select::new(format!("SELECT {ACCOUNT} FROM accounts WHERE id >"), after);
+    select.and("id >=", prefix);
+    select.and("id <", end.as_deref());
+    select.and("kind =", wanted.kind.map(kind_text));
+    select.and("standing =", wanted.standing.map(standing_text));
+    select.rows(connection, "id", to_sql(limit)?, read_account)
+}
+
+/// Entitlements by number, from the one after `wanted.after` on.
+pub(crate) fn entitlements_page(
+    connection: &Connection,
+    wanted: &EntitlementsQuery,
+    limit: u64,
+    now: UnixSeconds,
+) -> Result<Vec<Entitlement>, RecordError> {
+    let start = format!("SELECT {ENTITLEMENT} FROM entitlements e JOIN terms t ON t.id = e.terms WHERE e.id >");
+    let now = to_sql(now.0)?;
+    let mut select = Select::new(start, to_sql(wanted.after.unwrap_or(0))?);
+    select.and("e.account =", wanted.account.as_ref().map(AccountId::as_str));
+    select.and("t.product =", wanted.product.as_ref().map(ProductId::as_str));
+    match wanted.state {
+        None => {}
+        Some(EntitlementState::Revoked) => select.push(" AND e.revoked IS NOT NULL"),
+        Some(EntitlementState::Scheduled) => select.and("e.revoked IS NULL AND e.starts >", Some(now)),
+        Some(EntitlementState::Ended) => select.and("e.revoked IS NULL AND e.ends <=", Some(now)),
+        Some(EntitlementState::Live) => {
+            select.and("e.revoked IS NULL AND e.starts <=", Some(now));
+            select.and("(e.ends IS NULL OR e.ends >", Some(now));
+            select.push(")");
+        }
+    }
+    select.rows(connection, "e.id", to_sql(limit)?, read_entitlement)
 }
 
 /// Writes an account, new or changed.

@@ -2,9 +2,10 @@
 //!
 //! Entries are written while the lock of the change log is held, so they come one after the other in all processes.
 
+use super::filter::Select;
 use super::{RecordError, from_sql, next_number, to_sql};
 use crate::actor::Actor;
-use crate::sql::{Connection, Row, Value, values};
+use crate::sql::{Connection, Row, values};
 use penstock_core::audit::{AuditEntry, ChainEntry, ChainHash};
 use penstock_core::time::UnixSeconds;
 use serde::Serialize;
@@ -126,23 +127,20 @@ pub(super) fn append(connection: &Connection, actor: &Actor, deed: &Deed, now: U
 
 /// Entries, oldest first.
 pub(crate) fn page(connection: &Connection, filter: &Filter, limit: u64) -> Result<Vec<AuditEntry>, RecordError> {
-    let (after, limit) = (to_sql(filter.after)?, to_sql(limit)?);
-    let mut sql = format!("SELECT {COLUMNS} FROM audit WHERE sequence > $1");
-    let mut bound: Vec<Value<'_>> = vec![after.into()];
-    let below = filter.subject.as_deref().map(|subject| (format!("{subject}/"), format!("{subject}0")));
+    let below = filter.subject.as_ref().map(|subject| (format!("{subject}/"), format!("{subject}0")));
+    let start = format!("SELECT {COLUMNS} FROM audit WHERE sequence >");
+    let mut select = Select::new(start, to_sql(filter.after)?);
     if let (Some(subject), Some((from, to))) = (&filter.subject, &below) {
-        // `0` follows `/` in ASCII, and texts are compared byte by byte on both engines.
-        let at = bound.len();
-        sql.push_str(&format!(" AND (subject = ${} OR (subject >= ${} AND subject < ${}))", at + 1, at + 2, at + 3));
-        bound.extend([Value::from(subject.as_str()), from.as_str().into(), to.as_str().into()]);
+        // `0` follows `/`, and texts are compared byte by byte on both engines.
+        select.and("(subject =", Some(subject.as_str()));
+        select.push(" OR (subject >=");
+        select.bind(from.as_str().into());
+        select.push(" AND subject <");
+        select.bind(to.as_str().into());
+        select.push("))");
     }
-    if let Some(actor) = &filter.actor {
-        sql.push_str(&format!(" AND actor = ${}", bound.len() + 1));
-        bound.push(actor.as_str().into());
-    }
-    sql.push_str(&format!(" ORDER BY sequence LIMIT ${}", bound.len() + 1));
-    bound.push(limit.into());
-    connection.query(&sql, &bound, |row| read_entry(row)?.shown())
+    select.and("actor =", filter.actor.as_deref());
+    select.rows(connection, "sequence", to_sql(limit)?, |row| read_entry(row)?.shown())
 }
 
 /// Shows every entry, oldest first, until `show` says false.

@@ -1,6 +1,7 @@
 //! Rows of `releases` and `release_blobs`.
 
 use super::blobs::{self, ASKED_AT_ONCE, bound, numbered, read_name};
+use super::filter::Select;
 use super::{RecordError, blob_id, from_sql, name, next_number, to_sql};
 use crate::audience::KnownUse;
 use crate::sql::{Connection, Row, SqlErrorKind, Value, placeholders, values};
@@ -8,6 +9,7 @@ use penstock_core::audience::Audience;
 use penstock_core::blob::BlobId;
 use penstock_core::catalog::{BlobMember, Release, ReleaseState};
 use penstock_core::desk::IncompleteRelease;
+use penstock_core::desk::ReleasesQuery;
 use penstock_core::id::{Platform, ProductId, Version};
 use penstock_core::limits::{PAGE_ROWS_MAX, RELEASES_LISTED_MAX};
 use penstock_core::time::UnixSeconds;
@@ -48,9 +50,15 @@ pub(crate) fn get(
 }
 
 /// A product's releases, newest first.
-pub(crate) fn list(connection: &Connection, product: &ProductId) -> Result<Vec<ReleaseRow>, RecordError> {
-    let sql = format!("SELECT {COLUMNS} FROM releases WHERE product = $1 ORDER BY id DESC LIMIT $2");
-    connection.query(&sql, values![product.as_str(), to_sql(RELEASES_LISTED_MAX as u64)?], read_row)
+pub(crate) fn list(
+    connection: &Connection,
+    product: &ProductId,
+    wanted: &ReleasesQuery,
+) -> Result<Vec<ReleaseRow>, RecordError> {
+    let mut select = Select::new(format!("SELECT {COLUMNS} FROM releases WHERE product ="), product.as_str());
+    select.and("state =", wanted.state.map(state_text));
+    select.and("platform =", wanted.platform.as_ref().map(Platform::as_str));
+    select.rows(connection, "id DESC", to_sql(RELEASES_LISTED_MAX as u64)?, read_row)
 }
 
 /// Every release, oldest first: the replay.

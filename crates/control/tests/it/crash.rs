@@ -5,6 +5,7 @@ use crate::support::{Build, Engine, MemoryOrigin, RecordingSink, World, full, op
 use http::Method;
 use penstock_control::{Database, SecretText};
 use penstock_core::api::{ChannelsAnswer, ProductsAnswer};
+use penstock_core::audit::{AuditAnswer, AuditVerified};
 use penstock_core::catalog::CatalogChange;
 use penstock_core::desk::StatusAnswer;
 use serde_json::Value;
@@ -118,6 +119,14 @@ async fn check(dir: &Path, database: &Database, said: &[String]) {
     assert_eq!(logged, products.products.len());
     let heads = log.iter().filter(|(_, change)| matches!(change, CatalogChange::Offer(_))).count();
     assert_eq!(heads as u64, sequence);
+    // So were each change and its entry in the audit, whose chain holds.
+    let audit: AuditVerified = get("/audit/verify").await.ok();
+    assert!(audit.whole, "{audit:?}");
+    let entries: AuditAnswer = get("/audit").await.ok();
+    let audited = |verb: &str| entries.entries.iter().filter(|entry| entry.verb == verb).count();
+    if entries.next.is_none() {
+        assert_eq!((audited("product.put"), audited("channel.move") as u64), (products.products.len(), sequence));
+    }
     // The store of the dead process was in its memory: its releases are incomplete, and that is said.
     assert_eq!(status.incomplete.len(), 2);
 }

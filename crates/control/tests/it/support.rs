@@ -1,5 +1,6 @@
 //! A node under test, a store in memory, a publisher, and requests that go through the real router.
 
+use crate::described;
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
@@ -304,8 +305,13 @@ impl World {
     pub(crate) fn renew(&self, at: UnixSeconds) -> RenewReport {
         apart(|| self.control.renew_heads(at)).expect("renewed")
     }
+    /// Every answer is held against the description of the API.
     pub(crate) async fn send(&self, request: Request<Body>) -> Reply {
-        send(&self.router, request).await
+        let document = described::document(&self.router).await;
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let reply = send(&self.router, request).await;
+        described::check(document, &method, &path, &reply);
+        reply
     }
     pub(crate) async fn call(&self, method: Method, path: &str, body: impl Into<Body>) -> Reply {
         let request = Request::builder().method(method).uri(format!("/admin/v1{path}")).body(body.into());
@@ -323,6 +329,10 @@ impl World {
     /// A router as the network meets it.
     pub(crate) fn network(&self) -> Router {
         self.control.router(Credentials::Bearer(self.control.admin_token().clone()))
+    }
+    /// A router that asks for nothing.
+    pub(crate) fn socket(&self) -> Router {
+        self.router.clone()
     }
     /// Makes a credential and returns its secret.
     pub(crate) async fn credential(&self, wanted: &Value) -> String {

@@ -9,7 +9,7 @@ use crate::time::UnixSeconds;
 use serde::{Deserialize, Serialize};
 
 /// `POST /admin/v1/revocations`: these tokens are worth nothing from now on. Doing it twice is well.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PostRevocations {
     /// At most [`crate::catalog::REVOKED_AT_ONCE_MAX`]: more come as more requests.
@@ -17,7 +17,7 @@ pub struct PostRevocations {
 }
 
 /// A token to revoke: its id, or its whole text.
-#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RevokeToken {
     /// Its id, claim `jti`. Not beside `token`.
@@ -47,7 +47,7 @@ impl std::fmt::Debug for RevokeToken {
 }
 
 /// Answer to [`PostRevocations`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct RevocationsTaken {
     /// Tokens that were revoked, or are remembered longer now.
     pub revoked: u64,
@@ -58,7 +58,7 @@ pub struct RevocationsTaken {
 }
 
 /// A revoked token as control knows it: its id is not kept, only the pseudonym.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct RevocationRow {
     /// The pseudonym of its issuer and id.
     pub token: TokenKey,
@@ -69,7 +69,7 @@ pub struct RevocationRow {
 }
 
 /// `GET /admin/v1/revocations?after=&limit=`: a page, by pseudonym.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct RevocationsAnswer {
     /// At most [`crate::limits::PAGE_ROWS_MAX`].
     pub revocations: Vec<RevocationRow>,
@@ -81,7 +81,7 @@ pub struct RevocationsAnswer {
 }
 
 /// Answer to `PUT /admin/v1/embargo`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct EmbargoAnswer {
     /// The policy in force now.
     #[serde(flatten)]
@@ -92,7 +92,7 @@ pub struct EmbargoAnswer {
 }
 
 /// One row of `GET /admin/v1/embargo/versions`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct EmbargoVersion {
     /// The policy's version.
     pub version: u64,
@@ -101,7 +101,7 @@ pub struct EmbargoVersion {
 }
 
 /// `GET /admin/v1/embargo/versions?before=&limit=`: a page, newest first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct EmbargoVersionsAnswer {
     /// At most [`crate::limits::PAGE_ROWS_MAX`].
     pub versions: Vec<EmbargoVersion>,
@@ -111,7 +111,7 @@ pub struct EmbargoVersionsAnswer {
 }
 
 /// `PUT /admin/v1/segments/{name}`: makes a segment or replaces its rule.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PutSegment {
     /// Who is in.
@@ -119,7 +119,7 @@ pub struct PutSegment {
 }
 
 /// What a segment's rule is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RuleKind {
     /// A predicate over attributes.
@@ -143,7 +143,7 @@ impl RuleKind {
 }
 
 /// A segment without its rule, which may be long.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct SegmentRow {
     /// Its name.
     pub name: SegmentName,
@@ -158,14 +158,14 @@ pub struct SegmentRow {
 }
 
 /// `GET /admin/v1/segments`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct SegmentsAnswer {
     /// By name.
     pub segments: Vec<SegmentRow>,
 }
 
 /// `GET /admin/v1/segments/{name}`, and the answer to [`PutSegment`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct SegmentDetail {
     /// The segment, its fields beside `rule`.
     #[serde(flatten)]
@@ -175,7 +175,7 @@ pub struct SegmentDetail {
 }
 
 /// `POST /admin/v1/segments/{name}/test`: is somebody in? At least one of both is named.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TestSegment {
     /// An account, with what this node knows of it.
@@ -187,7 +187,7 @@ pub struct TestSegment {
 }
 
 /// Answer to [`TestSegment`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct SegmentVerdict {
     /// The segment.
     pub name: SegmentName,
@@ -200,7 +200,7 @@ pub struct SegmentVerdict {
 }
 
 /// `PUT /admin/v1/products/{p}/channels/{c}/rollout`: a release is on its way. Nobody gets it but by a step.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PutRollout {
     /// The platform.
@@ -219,7 +219,7 @@ pub struct PutRollout {
 }
 
 /// `POST …/rollout/pause`, `…/resume`, `…/halt` and `…/finish`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SteerRollout {
     /// The platform.
@@ -227,7 +227,7 @@ pub struct SteerRollout {
 }
 
 /// `POST …/rollout/steps` adds a step, `PUT …/rollout/steps/{n}` changes one, counted from 0.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PutStep {
     /// The platform.
@@ -237,7 +237,7 @@ pub struct PutStep {
 }
 
 /// How far a rollout is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RolloutState {
     /// Steps come into force at their time.
@@ -267,7 +267,7 @@ impl RolloutState {
 }
 
 /// A rollout as control knows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct RolloutRow {
     /// Its number.
     pub id: u64,
@@ -300,14 +300,14 @@ pub struct RolloutRow {
 }
 
 /// `GET /admin/v1/products/{p}/rollouts`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct RolloutsAnswer {
     /// Newest first, at most [`crate::limits::PAGE_ROWS_MAX`].
     pub rollouts: Vec<RolloutRow>,
 }
 
 /// `PUT …/channels/{c}/minimum`: the oldest version of a channel that is supported.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PutMinimum {
     /// The platform.
@@ -318,7 +318,7 @@ pub struct PutMinimum {
 }
 
 /// `GET …/channels/{c}/minimum?platform=`, and the answer to [`PutMinimum`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct MinimumAnswer {
     /// The platform.
     pub platform: Platform,

@@ -9,4 +9,5 @@ pub mod measure;
 pub mod pairs;
 pub mod quickstart;
 pub mod readme;
+pub mod schemas;
 pub mod slow;
