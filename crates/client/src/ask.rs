@@ -34,6 +34,8 @@ pub(crate) struct Query<'a> {
     pub(crate) max: usize,
     /// What is asked for, in words: an edge that has nothing under a name cannot say which part of it is wrong.
     pub(crate) asked: &'a str,
+    /// Codes of refusals that are answers: an edge that gives one is of use.
+    pub(crate) answers: &'a [&'a str],
 }
 
 /// Asks edges in turn until `believe` accepts an answer. An edge that is of no use is told of when another one, or a
@@ -76,6 +78,11 @@ pub(crate) fn ask<T>(
                 }
             };
             may_pass |= passes;
+            if matches!(&error, PullError::EdgeRefused { code, .. } if query.answers.contains(&code.as_str())) {
+                network.answered(EdgeIndex(index));
+                last = prefer(last, error);
+                continue;
+            }
             let is_news = network.no_use(EdgeIndex(index), reason(&error));
             if is_news && (others || passes) {
                 let next = if others { "asking the others" } else { "trying again" };
@@ -145,7 +152,8 @@ async fn get(transport: &dyn Transport, edge: EdgeIndex, target: &str, max: usiz
     let answer = timeout(silence, transport.get(edge, request)).await.map_err(|_| Trouble::Silent)?;
     let mut answer = answer.map_err(Trouble::Transport)?;
     let good = answer.head.status == 200;
-    let max = if good { max } else { max.min(ANSWER_JSON_BYTES_MAX) };
+    // A refusal explains itself in more words than a small part has bytes.
+    let max = if good { max } else { ANSWER_JSON_BYTES_MAX };
     let mut body = Vec::new();
     // The size is bounded and known, so a slow link is given the time it needs as long as something comes.
     while let Some(piece) = timeout(silence, answer.body.next()).await.map_err(|_| Trouble::Silent)? {

@@ -135,7 +135,7 @@ pub(crate) fn tidy_up(root: &Root, state: &State) -> Result<(), PullError> {
 /// Removes kept files of releases that `rollback` does not lead to. They may share their bytes with live
 /// files, when a crash came before they could be removed.
 pub(crate) fn drop_stale_kept(root: &Root, state: &State) -> Result<(), PullError> {
-    let kept = state.previous.as_ref().map(|release| layout::previous_name(&release.manifest));
+    let kept = state.previous.as_ref().map(|release| layout::previous_name(&release.identity()));
     for name in root.list(CLIENT_DIR)? {
         if name.starts_with("previous-") && Some(&name) != kept.as_ref() {
             remove_flat_dir(root, &format!("{CLIENT_DIR}/{name}"))?;

@@ -101,7 +101,7 @@ pub(crate) fn discover(
     }
     let target = format!("/v1/blobs/{}", pointed.manifest);
     let asked = format!("the manifest of {} {}", question.product, pointed.version);
-    let query = Query { target: &target, max, asked: &asked };
+    let query = Query { target: &target, max, asked: &asked, answers: &[] };
     let believe = |bytes: &[u8]| Ok((manifest::verify(bytes, &pointed.trust, &expected)?, bytes.to_vec()));
     let (manifest, manifest_bytes) = ask(network, &query, progress, believe)?;
     let fetched_bytes = manifest_bytes.len() as u64;
@@ -140,7 +140,7 @@ fn ask_channel(
     if question.check == Check::ByHand {
         target.push_str("&check=manual");
     }
-    let query = Query { target: &target, max: ANSWER_JSON_BYTES_MAX, asked: &question.words() };
+    let query = Query { target: &target, max: ANSWER_JSON_BYTES_MAX, asked: &question.words(), answers: &[] };
     ask(network, &query, progress, |bytes| {
         let offer: ChannelAnswer = parse(network, bytes)?;
         let trust = trust::follow_rotations(base, &offer.rotations)?;
@@ -168,7 +168,7 @@ fn ask_version(
 ) -> Result<Pointed, PullError> {
     let Question { product, platform, .. } = question;
     let target = format!("/v1/products/{product}/releases/{}?platform={platform}", escape(version.as_str()));
-    let query = Query { target: &target, max: ANSWER_JSON_BYTES_MAX, asked: &question.words() };
+    let query = Query { target: &target, max: ANSWER_JSON_BYTES_MAX, asked: &question.words(), answers: &[] };
     ask(network, &query, progress, |bytes| {
         let answer: ReleaseAnswer = parse(network, bytes)?;
         let trust = trust::follow_rotations(base, &answer.rotations)?;

@@ -7,7 +7,7 @@ use crate::listing::ListingError;
 use crate::pool::WorkerPanicked;
 use crate::session::{DropReason, SessionError};
 use crate::transport::{TlsError, TransportError};
-use penstock_core::id::{Platform, ProductId, Version};
+use penstock_core::id::{ComponentName, Platform, ProductId, Version};
 use penstock_core::manifest::ManifestError;
 use penstock_core::trust::TrustError;
 use penstock_frames::part::PartError;
@@ -143,6 +143,24 @@ pub enum PullError {
         code: String,
         /// Its words.
         detail: String,
+    },
+    /// A component that was asked for is not for this caller.
+    #[error(
+        "component {component} is not included in what you have: leave it out, or take what you may have with --all-components"
+    )]
+    Component {
+        /// The component.
+        component: ComponentName,
+        /// What the edge said.
+        source: Box<Self>,
+    },
+    /// A component that was asked for is none of the release.
+    #[error("the release has no component {component}; those that can be chosen: {there}")]
+    NoComponent {
+        /// As it was named.
+        component: ComponentName,
+        /// The optional ones, separated by commas.
+        there: String,
     },
     /// The offer is not believed.
     #[error(transparent)]
@@ -300,6 +318,8 @@ impl PullError {
         match self {
             Self::TokenOverPlainHttp(_)
             | Self::EdgeRefused { .. }
+            | Self::Component { .. }
+            | Self::NoComponent { .. }
             | Self::Trust(_)
             | Self::Manifest(_)
             | Self::ManifestTooLarge(_)

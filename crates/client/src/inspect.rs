@@ -4,9 +4,10 @@ use crate::error::PullError;
 use crate::install::{OnDamage, Opened, kept_manifest};
 use crate::shelf::Shelf;
 use penstock_core::blob::BlobId;
-use penstock_core::id::{ChannelName, Platform, ProductId, Version};
+use penstock_core::id::{ChannelName, ComponentName, Platform, ProductId, Version};
 use penstock_core::time::UnixSeconds;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// An install in a few lines.
@@ -23,6 +24,8 @@ pub struct InstallSummary {
     pub version: Version,
     /// Its manifest.
     pub manifest: BlobId,
+    /// Components of it that are not here.
+    pub left_out: BTreeSet<ComponentName>,
     /// When the publisher made it, if the kept manifest is readable.
     pub created: Option<UnixSeconds>,
     /// Bytes of its files.
@@ -74,6 +77,7 @@ fn look(dir: &Path) -> Result<InstallSummary, PullError> {
         channel: state.channel.clone(),
         version: state.installed.version.clone(),
         manifest: state.installed.manifest,
+        left_out: state.installed.left_out.clone(),
         created: root.map(|root| root.created),
         content_bytes: root.map(penstock_core::manifest::Root::content_bytes),
         entries: root.map(penstock_core::manifest::Root::entry_count),

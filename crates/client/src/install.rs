@@ -181,9 +181,10 @@ pub(crate) fn network(
     Network::new(edges, Arc::new(HttpTransport::new(edges, tls.as_ref(), token)?), tuning)
 }
 
-/// A manifest of this install, believed because the state names its hash. Whoever signed it was trusted
+/// A release of this install without the components that are left out, believed because the state names its hash. Whoever signed it was trusted
 /// when it was put there; keys that are in force today may be others.
 pub(crate) struct KeptManifest {
+    /// See [`Release::identity`].
     pub(crate) id: BlobId,
     pub(crate) root: ManifestRoot,
 }
@@ -195,8 +196,9 @@ impl KeptManifest {
             return None;
         }
         let envelope = Envelope::decode(bytes).ok()?;
-        let root = ManifestRoot::decode(envelope.unverified_payload()).ok()?;
-        Some(Self { id: release.manifest, root })
+        let mut root = ManifestRoot::decode(envelope.unverified_payload()).ok()?;
+        root.components.retain(|component| !release.left_out.contains(&component.name));
+        Some(Self { id: release.identity(), root })
     }
 }
 

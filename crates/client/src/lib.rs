@@ -14,6 +14,7 @@ mod ask;
 mod assemble;
 mod bits;
 mod change;
+mod choose;
 mod commit;
 mod discover;
 mod drive;
@@ -54,8 +55,8 @@ pub use pull::pull;
 pub use repair::repair;
 pub use report::{Damage, DamageKind, PullReport, RepairReport, RollbackReport, VerifyReport};
 pub use request::{
-    Check, EdgeUrl, EdgeUrlError, Intent, PullRequest, RepairRequest, RollbackRequest, Target, Token, TokenError,
-    Tuning, VerifyRequest,
+    Check, Components, EdgeUrl, EdgeUrlError, Intent, PullRequest, RepairRequest, RollbackRequest, Target, Token,
+    TokenError, Tuning, VerifyRequest,
 };
 pub use rollback::rollback;
 pub use verify::{LISTED_MAX, verify};

@@ -150,7 +150,7 @@ impl Listing {
         }
         Ok(listing)
     }
-    /// The manifest these entries are of.
+    /// What names these entries: see [`crate::state::Release::identity`].
     pub(crate) const fn manifest(&self) -> BlobId {
         self.manifest
     }

@@ -1,6 +1,7 @@
 //! `pull`: install or update. Reads top to bottom as the operation runs.
 
 use crate::assemble::Assembled;
+use crate::choose::{Picked, pick};
 use crate::discover::{self, Found, Question};
 use crate::drive::Network;
 use crate::error::{DiskError, PullError};
@@ -85,7 +86,7 @@ fn install(request: &PullRequest, progress: &dyn Progress) -> Result<PullReport,
         Intent::Apply => apply(request, &found, opened, install.as_ref(), &mut network, progress),
     }?;
     report.dropped_edges = network.dropped();
-    report.downloaded_bytes = found.fetched_bytes + network.received_bytes();
+    report.downloaded_bytes += found.fetched_bytes + network.received_bytes();
     report.seconds = started.elapsed().as_secs_f64();
     Ok(report)
 }
@@ -167,8 +168,11 @@ impl Scope<'_> {
         let manifest = &self.found.manifest;
         let workers = worker_count(self.request.tuning.workers);
         self.shelf.keep(&manifest.id(), &self.found.manifest_bytes)?;
-        let parts_bytes = discover::fetch_parts(network, manifest.root(), self.shelf, self.progress)?;
-        let target = Listing::read(manifest.id(), manifest.root(), self.shelf, None)?;
+        let wish = (&self.request.components, self.state);
+        let picked = pick(network, manifest.root(), wish, self.shelf, self.progress)?;
+        let parts_bytes = discover::fetch_parts(network, &picked.root, self.shelf, self.progress)?;
+        let installed = self.release(&picked);
+        let target = Listing::read(installed.identity(), &picked.root, self.shelf, None)?;
         let old = self.old_listing(network, &target)?;
         let known = self.known(root, &target, old.as_ref(), workers)?;
         let have = match (&old, self.state) {
@@ -203,14 +207,14 @@ impl Scope<'_> {
             present: known.present.as_ref().filter(|_| self.state.is_some()),
             staged: &staged,
         };
-        let manifest_bytes = parts_bytes + self.found.fetched_bytes;
-        let wishes = Wishes { keep_previous: self.keeps_previous(), manifest_bytes };
+        let manifest_bytes = parts_bytes + picked.fetched_bytes + self.found.fetched_bytes;
+        let wishes = Wishes { keep_previous: self.keeps_previous(&installed), manifest_bytes };
         let mut plan = Plan::make(&scene, wishes)?;
         let preflight = plan.preflight.clone();
-        let changed = plan.changes_anything() || self.is_other_release();
+        let changed = plan.changes_anything() || self.is_other(&installed);
         let mut done = (Assembled::default(), Vec::new());
         if let Some(root) = root.filter(|_| self.request.intent == Intent::Apply) {
-            let state = self.state_after();
+            let state = self.state_after(installed, &picked);
             if plan.changes_anything() {
                 let keep_previous = wishes.keep_previous;
                 let apply = Apply { scene: &scene, root, state, keep_previous, workers, progress: self.progress };
@@ -222,7 +226,7 @@ impl Scope<'_> {
                 crate::commit::tidy_up(root, &state)?;
             }
         }
-        Ok(self.report(preflight, changed, done))
+        Ok(self.report(&picked, preflight, changed, done))
     }
 
     /// Renews the state where no file changes. A state that says nothing new is not written, so that an install that is
@@ -295,32 +299,37 @@ impl Scope<'_> {
         Ok(known)
     }
 
-    fn is_other_release(&self) -> bool {
-        self.state.is_none_or(|state| state.installed.manifest != self.found.manifest.id())
-    }
-
-    fn keeps_previous(&self) -> bool {
-        self.request.keep_previous
-            && self.is_other_release()
-            && self.state.is_some_and(|state| state.unfinished.is_none())
-    }
-
-    fn state_after(&self) -> State {
+    fn release(&self, picked: &Picked) -> Release {
         let manifest = &self.found.manifest;
-        let installed = Release {
+        Release {
             version: manifest.root().version.clone(),
             manifest: manifest.id(),
             manifest_bytes: self.found.manifest_bytes.len() as u64,
-        };
+            left_out: picked.left_out.clone(),
+        }
+    }
+
+    fn is_other(&self, release: &Release) -> bool {
+        self.state.is_none_or(|state| state.installed.identity() != release.identity())
+    }
+
+    fn keeps_previous(&self, release: &Release) -> bool {
+        self.request.keep_previous
+            && self.is_other(release)
+            && self.state.is_some_and(|state| state.unfinished.is_none())
+    }
+
+    fn state_after(&self, installed: Release, picked: &Picked) -> State {
         let (product, platform) = (self.request.product.clone(), self.request.platform.clone());
         let mut state = self.state.cloned().unwrap_or_else(|| State::new(product, platform, installed.clone()));
-        if self.keeps_previous() {
+        if self.keeps_previous(&installed) {
             state.previous = Some(state.installed.clone());
-        } else if self.is_other_release() {
+        } else if self.is_other(&installed) {
             state.previous = None;
         }
         state.installed = installed;
         state.unfinished = None;
+        state.chosen.clone_from(&picked.chosen);
         state.given_trust = self.request.trust.to_string();
         state.trust = self.found.trust.to_string();
         state.edges.clone_from(&self.request.edges);
@@ -336,6 +345,7 @@ impl Scope<'_> {
 
     fn report(
         &self,
+        picked: &Picked,
         preflight: crate::preflight::Preflight,
         changed: bool,
         (assembled, moved_aside): (Assembled, Vec<String>),
@@ -350,10 +360,11 @@ impl Scope<'_> {
             from: self.state.map(|state| state.installed.version.clone()),
             to: self.found.manifest.root().version.clone(),
             manifest: self.found.manifest.id(),
+            left_out: picked.left_out.clone(),
             dry_run: self.request.intent == Intent::DryRun,
             changed,
             preflight,
-            downloaded_bytes: 0,
+            downloaded_bytes: picked.fetched_bytes,
             written_bytes: assembled.written_bytes,
             reused_bytes: assembled.reused_bytes,
             mended_bytes: assembled.mended_bytes,

@@ -97,8 +97,8 @@ fn mend(request: &RepairRequest, progress: &dyn Progress) -> Result<RepairReport
 
 /// The state once a release is mended. Files that were kept when another one came do not lead back from this one.
 fn state_after(state: &State, release: &Release) -> State {
-    let is_same = release.manifest == state.installed.manifest;
-    let leads_back = |previous: &Release| is_same && previous.manifest != release.manifest;
+    let is_same = release.identity() == state.installed.identity();
+    let leads_back = |previous: &Release| is_same && previous.identity() != release.identity();
     let previous = state.previous.clone().filter(leads_back);
     State { installed: release.clone(), unfinished: None, previous, ..state.clone() }
 }
@@ -116,7 +116,7 @@ fn manifest(
     let max = usize::try_from(release.manifest_bytes).unwrap_or(usize::MAX).min(ENVELOPE_BYTES_MAX);
     let target = format!("/v1/blobs/{}", release.manifest);
     let asked = format!("the manifest of version {}", release.version);
-    let query = Query { target: &target, max, asked: &asked };
+    let query = Query { target: &target, max, asked: &asked, answers: &[] };
     let (manifest, bytes) = ask(network, &query, progress, |bytes| {
         let believed = KeptManifest::read(bytes, release);
         let manifest = believed.ok_or_else(|| PullError::KeptManifest(release.version.clone()))?;

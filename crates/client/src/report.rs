@@ -2,8 +2,9 @@
 
 use crate::preflight::Preflight;
 use penstock_core::blob::BlobId;
-use penstock_core::id::{ChannelName, Platform, ProductId, Version};
+use penstock_core::id::{ChannelName, ComponentName, Platform, ProductId, Version};
 use serde::Serialize;
+use std::collections::BTreeSet;
 
 /// What `pull` did, or would do.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -20,6 +21,8 @@ pub struct PullReport {
     pub to: Version,
     /// The manifest installed now (or planned).
     pub manifest: BlobId,
+    /// Components of it that were left out, because they were not chosen or this caller may not have them.
+    pub left_out: BTreeSet<ComponentName>,
     /// Whether this was `--dry-run`.
     pub dry_run: bool,
     /// Whether anything had to change.

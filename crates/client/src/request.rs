@@ -3,10 +3,11 @@
 //! Owns edge addresses and tokens (which print as stars); must not open anything.
 
 use http::Uri;
-use penstock_core::id::{ChannelName, Platform, ProductId, Version};
+use penstock_core::id::{ChannelName, ComponentName, Platform, ProductId, Version};
 use penstock_core::keys::TrustSet;
 use penstock_core::limits::TOKEN_BYTES_MAX;
 use penstock_core::time::UnixSeconds;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -186,6 +187,18 @@ pub enum Check {
     ByHand,
 }
 
+/// Which of a release's optional components to install. The others are part of every install.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Components {
+    /// Those of the last pull; on a first install, all.
+    #[default]
+    AsBefore,
+    /// All that edges give to this caller.
+    All,
+    /// These.
+    Only(BTreeSet<ComponentName>),
+}
+
 /// Whether to do it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Intent {
@@ -229,6 +242,8 @@ pub struct PullRequest {
     pub target: Target,
     /// Who wants to know what the channel offers.
     pub check: Check,
+    /// Which components.
+    pub components: Components,
     /// For products that are not open.
     pub token: Option<Token>,
     /// The publisher keys the player was given.

@@ -32,12 +32,12 @@ fn go_back(request: &RollbackRequest, progress: &dyn Progress) -> Result<Rollbac
     let started = Instant::now();
     let opened = Opened::existing(&request.dir, OnDamage::Refuse, progress)?;
     let state = opened.state.as_ref().ok_or_else(|| opened.without_state(&request.dir))?;
-    let is_other = |previous: &Release| previous.manifest != state.installed.manifest;
+    let is_other = |previous: &Release| previous.identity() != state.installed.identity();
     let previous = state.previous.clone().filter(is_other).ok_or(PullError::NoPrevious)?;
     if let Some(unfinished) = &state.unfinished {
         // What the versions before have in common was not kept, and another release may have replaced it by now. The
         // installed one itself, half mended, is no worse to leave than one that is damaged.
-        if unfinished.manifest != state.installed.manifest {
+        if unfinished.identity() != state.installed.identity() {
             return Err(PullError::Unfinished(unfinished.version.clone()));
         }
         progress.note("files were being mended here: verify afterwards, for those that both versions have");

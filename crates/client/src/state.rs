@@ -5,11 +5,11 @@ use crate::layout;
 use crate::platform::Root;
 use crate::request::EdgeUrl;
 use penstock_core::blob::BlobId;
-use penstock_core::id::{ChannelName, Platform, ProductId, Version};
+use penstock_core::id::{ChannelName, ComponentName, Platform, ProductId, Version};
 use penstock_core::path::CLIENT_DIR;
 use penstock_core::trust::Memory;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 
@@ -42,6 +42,9 @@ pub(crate) struct State {
     pub(crate) edges: Vec<EdgeUrl>,
     /// Certificate authority of the last pull.
     pub(crate) ca_file: Option<PathBuf>,
+    /// The optional components that the player chose; `None` is all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) chosen: Option<BTreeSet<ComponentName>>,
 }
 
 /// A release that is or was here.
@@ -51,6 +54,26 @@ pub(crate) struct Release {
     pub(crate) manifest: BlobId,
     /// Length of the manifest blob.
     pub(crate) manifest_bytes: u64,
+    /// Components of it that are not here.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) left_out: BTreeSet<ComponentName>,
+}
+
+impl Release {
+    /// What names the entries that are here: the manifest's hash, or where components are left out, another one. Staged and
+    /// kept files are numbered by entries, so the same release with other components is another one to them.
+    pub(crate) fn identity(&self) -> BlobId {
+        if self.left_out.is_empty() {
+            return self.manifest;
+        }
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(self.manifest.as_bytes());
+        for name in &self.left_out {
+            // No name holds a zero byte.
+            hasher.update(name.as_str().as_bytes()).update(&[0]);
+        }
+        hasher.finalize().into()
+    }
 }
 
 impl State {
@@ -69,6 +92,7 @@ impl State {
             memory: BTreeMap::new(),
             edges: Vec::new(),
             ca_file: None,
+            chosen: None,
         }
     }
     /// What to hold a channel's next head against. Delegations count across channels.

@@ -3,7 +3,7 @@
 use super::units::Bytes;
 use clap::Args;
 use penstock_client::EdgeUrl;
-use penstock_core::id::{ChannelName, Platform, ProductId, Version};
+use penstock_core::id::{ChannelName, ComponentName, Platform, ProductId, Version};
 use penstock_core::keys::TrustSet;
 use std::path::PathBuf;
 
@@ -50,6 +50,13 @@ pub(crate) struct Pull {
     /// Say that a player asked by hand: where the studio lets that, it brings a release before its turn in a rollout.
     #[arg(long, conflicts_with = "version")]
     pub(crate) manual_check: bool,
+    /// Of the components that an install can be without, only this one; may be repeated, and is remembered. When none was
+    /// ever named: all that the caller may have.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) component: Vec<ComponentName>,
+    /// All components that the caller may have, whatever was chosen before.
+    #[arg(long, conflicts_with = "component")]
+    pub(crate) all_components: bool,
     /// The publisher's public key, such as ed25519:..., or a set of them, separated by commas.
     #[arg(long, value_name = "PUBKEY")]
     pub(crate) trust: TrustSet,

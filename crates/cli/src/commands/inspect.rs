@@ -10,6 +10,7 @@ use penstock_client::InstallSummary;
 use penstock_core::blob::BlobId;
 use penstock_core::envelope::Envelope;
 use penstock_core::envelope::Purpose;
+use penstock_core::id::ComponentName;
 use penstock_core::limits::ENVELOPE_BYTES_MAX;
 use penstock_core::limits::PACK_BYTES_MAX;
 use penstock_core::manifest::Root;
@@ -131,6 +132,10 @@ fn install_text(summary: &InstallSummary) -> String {
         text.push_str(&format!("\n  follows channel {channel}"));
     }
     text.push_str(&format!("\n  manifest {}", summary.manifest));
+    if !summary.left_out.is_empty() {
+        let names: Vec<&str> = summary.left_out.iter().map(ComponentName::as_str).collect();
+        text.push_str(&format!("\n  without {}", names.join(", ")));
+    }
     text.push_str(&format!("\n  signed by {}", summary.trust));
     if !summary.edges.is_empty() {
         text.push_str(&format!("\n  from {}", summary.edges.join(", ")));

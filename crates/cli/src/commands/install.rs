@@ -9,10 +9,11 @@ use crate::secrets;
 use crate::words::{bytes, count, counted, rate, time};
 use penstock_client::session::EDGES_MAX;
 use penstock_client::{
-    Check, DamageKind, EdgeUrl, ErrorClass, Intent, Preflight, PullError, PullReport, PullRequest, RepairReport,
-    RepairRequest, RollbackReport, RollbackRequest, Target, Token, Tuning, VerifyReport, VerifyRequest,
+    Check, Components, DamageKind, EdgeUrl, ErrorClass, Intent, Preflight, PullError, PullReport, PullRequest,
+    RepairReport, RepairRequest, RollbackReport, RollbackRequest, Target, Token, Tuning, VerifyReport, VerifyRequest,
 };
-use penstock_core::id::ChannelName;
+use penstock_core::id::{ChannelName, ComponentName};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -30,6 +31,7 @@ pub(crate) fn pull(args: Pull, output: &Output) -> Done {
         product: args.product,
         platform: args.platform,
         target,
+        components: components(args.component, args.all_components),
         check: if args.manual_check { Check::ByHand } else { Check::Scheduled },
         token: token(args.source.token_file.as_deref())?,
         trust: args.trust,
@@ -77,6 +79,14 @@ pub(crate) fn rollback(args: Rollback, output: &Output) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
+fn components(named: Vec<ComponentName>, all: bool) -> Components {
+    match (all, named.is_empty()) {
+        (true, _) => Components::All,
+        (false, true) => Components::AsBefore,
+        (false, false) => Components::Only(named.into_iter().collect()),
+    }
+}
+
 /// Edges beyond what a session keeps apart would be left out without a word.
 fn few_enough(edges: &[EdgeUrl]) -> Result<(), Failure> {
     if edges.len() > EDGES_MAX {
@@ -119,7 +129,7 @@ fn pull_text(report: &PullReport) -> String {
         return format!("{name} is installed already");
     }
     if report.dry_run {
-        return format!("{name}{from}: {}", preflight_text(&report.preflight));
+        return format!("{name}{from}: {}{}", preflight_text(&report.preflight), left_out_text(&report.left_out));
     }
     let took = seconds(report.seconds);
     let mut text = format!(
@@ -130,10 +140,19 @@ fn pull_text(report: &PullReport) -> String {
         time(took),
         rate(report.written_bytes, took),
     );
+    text.push_str(&left_out_text(&report.left_out));
     for path in &report.moved_aside {
         text.push_str(&format!("\na file of yours stood in the way and is now {path}"));
     }
     text
+}
+
+fn left_out_text(left_out: &BTreeSet<ComponentName>) -> String {
+    if left_out.is_empty() {
+        return String::new();
+    }
+    let names: Vec<&str> = left_out.iter().map(ComponentName::as_str).collect();
+    format!("\nwithout {}", names.join(", "))
 }
 
 fn preflight_text(preflight: &Preflight) -> String {

@@ -21,7 +21,7 @@ use anyhow::{Context as _, bail};
 use builds::Builds;
 use document::Document;
 use layout::{Layout, Ports};
-use penstock_client::{Check, EdgeUrl, Intent, PullReport, PullRequest, Target, Tuning};
+use penstock_client::{Check, Components, EdgeUrl, Intent, PullReport, PullRequest, Target, Tuning};
 use penstock_core::api::{ChannelsAnswer, MintToken};
 use penstock_core::catalog::AccessClass;
 use penstock_core::id::{ChannelName, Platform, Version};
@@ -230,6 +230,7 @@ impl Tour<'_> {
             platform: Platform::any(),
             target,
             check: Check::Scheduled,
+            components: Components::AsBefore,
             token: install::token(Some(&urls.token_file))?,
             trust: TrustSet::single(self.key.public()),
             ca_file: Some(urls.ca_cert.clone()),

@@ -6,6 +6,7 @@ mod access;
 mod adversity;
 mod clients;
 mod commands;
+mod components;
 mod crash;
 mod drain;
 mod entitled;

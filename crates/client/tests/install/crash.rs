@@ -55,6 +55,7 @@ fn child_process() {
         platform: penstock_core::id::Platform::any(),
         target: penstock_client::Target::Channel(ChannelName::new("stable").expect("name")),
         check: penstock_client::Check::Scheduled,
+        components: penstock_client::Components::AsBefore,
         token: None,
         trust: trust.parse().expect("trust"),
         ca_file: None,

@@ -16,8 +16,8 @@ mod server;
 mod space;
 
 use penstock_client::{
-    Check, Intent, PullError, PullReport, PullRequest, RepairReport, RepairRequest, RollbackReport, RollbackRequest,
-    Silent, Target, Tuning, VerifyReport, VerifyRequest, pull, repair, rollback, verify,
+    Check, Components, Intent, PullError, PullReport, PullRequest, RepairReport, RepairRequest, RollbackReport,
+    RollbackRequest, Silent, Target, Tuning, VerifyReport, VerifyRequest, pull, repair, rollback, verify,
 };
 use penstock_core::id::{ChannelName, Platform, Version};
 use publisher::{NOW, Node, Publisher, Tree, half_noise, noise};
@@ -51,6 +51,7 @@ impl Stage {
             platform: Platform::any(),
             target: Target::Channel(ChannelName::new("stable").expect("name")),
             check: Check::Scheduled,
+            components: Components::AsBefore,
             token: None,
             trust: self.publisher.trust(),
             ca_file: None,
