@@ -145,6 +145,33 @@ mod tests {
         assert_eq!(pair("none.crt", "one.key"), Vec::<String>::new());
     }
 
+    #[test]
+    fn a_database_of_places_is_looked_into() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let good = penstock_testkit::GeoFile::new("GeoLite2-Country", 1).with("192.0.2.0/24", "DE").bytes();
+        let operators = penstock_testkit::GeoFile::new("GeoLite2-ASN", 1).with_operator("192.0.2.0/24", "X").bytes();
+        let write = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes).expect("written");
+        write("good.mmdb", &good);
+        write("cut.mmdb", &good[..good.len() - 9]);
+        write("operators.mmdb", &operators);
+        let geo = |name: &str| {
+            let text = format!("[data]\ndir = \"data\"\n[geo]\ndatabase = \"{name}\"\n");
+            let config = Config::parse(&text, &Environment::default(), Some(dir.path())).expect("a good text");
+            check(&config).iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        // A file that is not there is a note of the configuration's.
+        assert_eq!((geo("good.mmdb"), geo("none.mmdb")), (Vec::new(), Vec::new()));
+        for (name, words) in
+            [("cut.mmdb", "no sound MaxMind-format database"), ("operators.mmdb", "tells no countries")]
+        {
+            let found = geo(name);
+            assert!(
+                found.len() == 1 && found[0].starts_with("line 4: geo.database: ") && found[0].contains(words),
+                "{found:?}"
+            );
+        }
+    }
+
     /// An operator may check what only the node's user may read.
     #[test]
     fn what_this_user_may_not_read_is_no_error() {

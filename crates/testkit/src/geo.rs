@@ -2,7 +2,7 @@
 //!
 //! It holds what a City database says of a network's country and subdivision, or of its operator, and nothing else.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 /// Bits of an address in the tree; IPv4 lies at `::/96`.
 const DEPTH_BITS: u8 = 128;
@@ -94,7 +94,7 @@ impl GeoFile {
         let bits: u8 = bits.parse().expect("a number of bits");
         let (address, bits) = match address.parse().expect("an address") {
             IpAddr::V4(address) => (u128::from(u32::from(address)), bits + 96),
-            IpAddr::V6(address) => (u128::from(Ipv6Addr::to_bits(address)), bits),
+            IpAddr::V6(address) => (address.to_bits(), bits),
         };
         assert!((1..=DEPTH_BITS).contains(&bits), "{network}: too many or no bits");
         self.records.push(record);

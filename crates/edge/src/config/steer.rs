@@ -49,12 +49,14 @@ pub struct BrakeError;
 /// What to write instead.
 pub(super) const BRAKE_SHAPE: &str = "must be PRODUCT/CHANNEL, or * for every rollout";
 
-/// Says what each rate means, and what is wrong by key.
-pub(super) fn rates(rates: &Rates, mut wrong: impl FnMut(&str, String)) -> RatesConfig {
-    let is_too_slow = |rate: u64| (1..RATE_BYTES_MIN).contains(&rate);
+/// Says what each rate means, and what is wrong by key. A connection that is slower than `cut_below`, in bytes a second, is
+/// cut, so it must not be sent to as slowly by ourselves.
+pub(super) fn rates(rates: &Rates, cut_below: u64, mut wrong: impl FnMut(&str, String)) -> RatesConfig {
+    let least = RATE_BYTES_MIN.max(cut_below);
+    let is_too_slow = |rate: u64| (1..least).contains(&rate);
     let default = rates.connection_bytes_per_second_max;
     if is_too_slow(default) {
-        let message = format!("must be 0 or at least {RATE_BYTES_MIN}, is {default}");
+        let message = format!("must be 0 or at least {least}, is {default}");
         wrong("rates.connection_bytes_per_second_max", message);
     }
     let key = "rates.segments";
@@ -64,7 +66,7 @@ pub(super) fn rates(rates: &Rates, mut wrong: impl FnMut(&str, String)) -> Rates
     let mut checked = RatesConfig { default: Some(default).filter(|rate| *rate > 0), ..RatesConfig::default() };
     for (name, rate) in &rates.segments {
         if is_too_slow(*rate) {
-            wrong(key, format!("\"{name}\" must be 0 or at least {RATE_BYTES_MIN}, is {rate}"));
+            wrong(key, format!("\"{name}\" must be 0 or at least {least}, is {rate}"));
         }
         match name.parse() {
             Ok(name) => _ = checked.segments.insert(name, Some(*rate).filter(|rate| *rate > 0)),
@@ -126,6 +128,10 @@ mod tests {
             ),
             ("[rates]\nsegments = { beta = 5 }\n", "line 2: rates.segments: \"beta\" must be 0"),
             ("[rates]\nsegments = { \"a b\" = 0 }\n", "line 2: rates.segments: \"a b\" is no segment"),
+            (
+                "[limits]\nrate_bytes_per_second_min = 100000\n[rates]\nsegments = { beta = 70000 }\n",
+                "line 4: rates.segments: \"beta\" must be 0 or at least 100000",
+            ),
             ("[rates]\nsegments = 5\n", "line 2: rates.segments: "),
             (
                 &format!("[rates]\nsegments = {{ {} }}\n", many.trim_end_matches(", ")),

@@ -10,7 +10,6 @@ use penstock_edge::config::{Config, Environment};
 use penstock_edge::serve::PlainTokens;
 use penstock_store::Reading;
 use serde_json::json;
-use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 const BYTES: usize = 2 << 20;
