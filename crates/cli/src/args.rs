@@ -8,6 +8,7 @@ pub(crate) mod accounts;
 pub(crate) mod desk;
 pub(crate) mod install;
 pub(crate) mod node;
+pub(crate) mod people;
 pub(crate) mod policy;
 pub(crate) mod rollouts;
 pub(crate) mod tools;
@@ -76,6 +77,8 @@ pub(crate) enum Command {
     Credential(access::Credential),
     /// Who changed what.
     Audit(access::Audit),
+    /// What is given together.
+    Package(people::Package),
     /// Published releases.
     Release(desk::Release),
     /// Tokens that are worth nothing any more.

@@ -15,6 +15,8 @@ mod import;
 mod inspect;
 mod install;
 mod key;
+mod package;
+mod people;
 mod plan;
 mod product;
 mod publish;
@@ -57,6 +59,7 @@ pub(crate) fn run(command: Command, output: &Output) -> Done {
         Command::Entitlement(args) => entitlement::run(args, output),
         Command::Credential(args) => credential::run(args, output),
         Command::Audit(args) => audit::run(args, output),
+        Command::Package(args) => package::run(args, output),
         Command::Release(args) => release::run(args, output),
         Command::Revoke(args) => revoke::run(args, output),
         Command::Embargo(args) => embargo::run(args, output),

@@ -1,26 +1,27 @@
-//! Accounts and entitlements: make, change, list, give, take back. Each change is told to edges before the call returns.
+//! Accounts: make, change, list. Each change is told to edges before the call returns.
 
 use crate::actor::Actor;
 use crate::condition::Condition;
 use crate::control::Node;
 use crate::error::CallError;
 use crate::page::{cut_page, page_rows};
+use crate::people_error::PeopleError;
 use crate::permit::Permission;
-use crate::products::{self, Made};
+use crate::products::Made;
 use crate::record::audit::Deed;
-use crate::record::{Batch, accounts};
+use crate::record::holdings::Whose;
+use crate::record::{Batch, accounts, entitlements, people};
 use crate::sql::Connection;
-use penstock_core::account::{AccountId, DEVICES_MAX, HOLDINGS_MAX, Standing, Terms};
-use penstock_core::catalog::CatalogChange;
+use crate::told;
+use penstock_core::account::{AccountId, DEVICES_MAX, Standing, Terms};
 use penstock_core::desk::{
-    Account, AccountDetail, AccountKind, AccountsAnswer, AccountsQuery, Entitlement, EntitlementsAnswer,
-    EntitlementsQuery, PostEntitlement, PutAccount,
+    Acceptance, Account, AccountDetail, AccountKind, AccountsAnswer, AccountsQuery, Membership, PutAcceptance,
+    PutAccount,
 };
 use penstock_core::limits::{NAME_BYTES_MAX, PAGE_ROWS_MAX, SUBJECT_BYTES_MAX};
-
 use penstock_core::segment::{Attributes, Value};
 use penstock_core::time::UnixSeconds;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Attributes of one account: every edge keeps them.
 const ATTRIBUTES_MAX: usize = 64;
@@ -43,17 +44,21 @@ pub(crate) fn put(
         if made == Made::New {
             actor.require(Permission::AccountsWrite)?;
         }
-        condition.check(known.as_ref().map(|account| detail(batch.connection(), account)).transpose()?.as_ref())?;
+        condition.check(known.clone().map(|account| detail(batch.connection(), account)).transpose()?.as_ref())?;
         let before = known.unwrap_or_else(|| new(id, batch.now()));
         let account = changed(before.clone(), wanted, batch.now());
         check_standing(actor, before.standing, account.standing)?;
         if made == Made::New || account != before {
+            check_kind(batch.connection(), &before, &account)?;
             accounts::put(batch.connection(), &account, &node.keys.pseudonyms)?;
-            let before = if made == Made::New { None } else { Some(&before) };
-            batch.audit(&Deed::new("account.put", subject(&account.id)).change(before, &account)?)?;
-            tell(node, batch, &account)?;
+            let known = if made == Made::New { None } else { Some(&before) };
+            batch.audit(&Deed::new("account.put", subject(&account.id)).change(known, &account)?)?;
+            told::account(node, batch, &account)?;
+            if is_standing_shared(&before, &account) {
+                told::people(node, batch, Whose::Company(&account.id))?;
+            }
         }
-        Ok((detail(batch.connection(), &account)?, made))
+        Ok((detail(batch.connection(), account)?, made))
     })
 }
 
@@ -61,13 +66,8 @@ pub(crate) fn put(
 pub(crate) fn get(node: &Node, id: &AccountId) -> Result<AccountDetail, CallError> {
     node.record.read(|connection| {
         let account = accounts::get(connection, id)?.ok_or_else(|| CallError::NoAccount(id.clone()))?;
-        detail(connection, &account)
+        detail(connection, account)
     })
-}
-
-fn detail(connection: &Connection, account: &Account) -> Result<AccountDetail, CallError> {
-    let entitlements = accounts::entitlements(connection, &account.id)?;
-    Ok(AccountDetail { account: account.clone(), entitlements })
 }
 
 /// A page of accounts, by name.
@@ -80,68 +80,107 @@ pub(crate) fn page(node: &Node, wanted: &AccountsQuery) -> Result<AccountsAnswer
     })
 }
 
-/// A page of entitlements, by number.
-pub(crate) fn entitlements_page(node: &Node, wanted: &EntitlementsQuery) -> Result<EntitlementsAnswer, CallError> {
-    let limit = page_rows(wanted.limit);
-    node.record.read(|connection| {
-        let mut rows = accounts::entitlements_page(connection, wanted, limit as u64 + 1, node.now())?;
-        let next = cut_page(&mut rows, limit, |one| one.id);
-        Ok(EntitlementsAnswer { entitlements: rows, next })
+/// Registers a device, or finds it registered.
+pub(crate) fn put_device(
+    node: &Node,
+    actor: &Actor,
+    id: &AccountId,
+    device: &str,
+) -> Result<(AccountDetail, Made), CallError> {
+    check_device(device)?;
+    change(node, actor, id, |account, now| {
+        if account.devices.contains(device) {
+            return Ok(Made::Before);
+        }
+        if account.devices.len() >= DEVICES_MAX {
+            return Err(CallError::TooLarge { what: "the devices of one account", max: DEVICES_MAX as u64 });
+        }
+        account.devices.insert(device.to_owned());
+        account.registered.insert(device.to_owned(), now);
+        Ok(Made::New)
     })
 }
 
-/// Gives a product to an account.
-pub(crate) fn grant(node: &Node, actor: &Actor, wanted: &PostEntitlement) -> Result<Entitlement, CallError> {
-    check_terms(&wanted.terms)?;
-    node.record.write(actor, node.now(), |batch| {
-        let now = batch.now();
-        let starts = wanted.starts.unwrap_or(now);
-        if wanted.ends.is_some_and(|ends| ends <= starts) {
-            return Err(CallError::Malformed("ends: an entitlement must end after it starts".to_owned()));
+/// Takes a device away; doing it twice is well.
+pub(crate) fn remove_device(
+    node: &Node,
+    actor: &Actor,
+    id: &AccountId,
+    device: &str,
+) -> Result<AccountDetail, CallError> {
+    let (detail, _) = change(node, actor, id, |account, _| {
+        account.devices.remove(device);
+        account.registered.remove(device);
+        Ok(Made::Before)
+    })?;
+    Ok(detail)
+}
+
+/// Notes that an agreement was accepted. The first time counts, unless another text was accepted since.
+pub(crate) fn accept(
+    node: &Node,
+    actor: &Actor,
+    id: &AccountId,
+    agreement: &str,
+    wanted: &PutAcceptance,
+) -> Result<(AccountDetail, Made), CallError> {
+    check_agreement(agreement)?;
+    change(node, actor, id, |account, now| {
+        let is_new = account.agreements.insert(agreement.to_owned());
+        if account.agreements.len() > AGREEMENTS_MAX {
+            return Err(CallError::TooLarge { what: "the agreements of one account", max: AGREEMENTS_MAX as u64 });
         }
-        products::find(batch.connection(), &wanted.terms.product)?;
-        let account = find(batch, &wanted.account)?;
-        let held = accounts::entitlements(batch.connection(), &account.id)?;
-        if held.iter().filter(|one| one.revoked.is_none()).count() >= HOLDINGS_MAX {
-            return Err(CallError::TooLarge { what: "the entitlements of one account", max: HOLDINGS_MAX as u64 });
+        let known = account.accepted.get(agreement);
+        let is_same = known.is_some_and(|known| wanted.text.is_none() || known.text == wanted.text);
+        if !is_same {
+            account.accepted.insert(agreement.to_owned(), Acceptance { at: now, text: wanted.text });
         }
-        let id = accounts::grant(batch.connection(), &account.id, &wanted.terms, starts, wanted.ends, now)?;
-        tell(node, batch, &account)?;
-        let given = accounts::entitlement(batch.connection(), id)?.ok_or(CallError::NoEntitlement(id))?;
-        batch.audit(&Deed::new("entitlement.grant", entitlement_subject(&given)).after(&given)?)?;
-        Ok(given)
+        Ok(if is_new { Made::New } else { Made::Before })
     })
 }
 
-/// One entitlement.
-pub(crate) fn entitlement(node: &Node, id: u64) -> Result<Entitlement, CallError> {
-    node.record.read(|connection| accounts::entitlement(connection, id)?.ok_or(CallError::NoEntitlement(id)))
+/// Changes an account that is there.
+fn change(
+    node: &Node,
+    actor: &Actor,
+    id: &AccountId,
+    work: impl FnOnce(&mut Account, UnixSeconds) -> Result<Made, CallError>,
+) -> Result<(AccountDetail, Made), CallError> {
+    node.record.write(actor, node.now(), |batch| {
+        let before = find(batch, id)?;
+        let mut account = before.clone();
+        let made = work(&mut account, batch.now())?;
+        if account != before {
+            accounts::put(batch.connection(), &account, &node.keys.pseudonyms)?;
+            batch.audit(&Deed::new("account.put", subject(id)).before(&before)?.after(&account)?)?;
+            told::account(node, batch, &account)?;
+        }
+        Ok((detail(batch.connection(), account)?, made))
+    })
 }
 
-/// Takes an entitlement back; doing it twice is well.
-pub(crate) fn revoke(node: &Node, actor: &Actor, condition: &Condition, id: u64) -> Result<Entitlement, CallError> {
-    node.record.write(actor, node.now(), |batch| {
-        let known = accounts::entitlement(batch.connection(), id)?.ok_or(CallError::NoEntitlement(id))?;
-        condition.check(Some(&known))?;
-        if known.revoked.is_some() {
-            return Ok(known);
-        }
-        let account = find(batch, &known.account)?;
-        accounts::revoke(batch.connection(), id, batch.now())?;
-        tell(node, batch, &account)?;
-        let after = accounts::entitlement(batch.connection(), id)?.ok_or(CallError::NoEntitlement(id))?;
-        batch.audit(&Deed::new("entitlement.revoke", entitlement_subject(&known)).before(&known)?.after(&after)?)?;
-        Ok(after)
+/// Makes an account that is not there.
+pub(crate) fn make(node: &Node, batch: &mut Batch<'_>, id: &AccountId, kind: AccountKind) -> Result<(), CallError> {
+    let account = Account { kind, ..new(id.clone(), batch.now()) };
+    accounts::put(batch.connection(), &account, &node.keys.pseudonyms)?;
+    batch.audit(&Deed::new("account.put", subject(id)).after(&account)?)?;
+    told::account(node, batch, &account)
+}
+
+/// An account and all that belongs to it.
+fn detail(connection: &Connection, account: Account) -> Result<AccountDetail, CallError> {
+    let user = people::user(connection, &account.id)?;
+    Ok(AccountDetail {
+        user_of: user.map(|user| Membership { company: user.company, role: user.role }),
+        seats: people::seats_of(connection, &account.id)?,
+        entitlements: entitlements::of_account(connection, &account.id)?,
+        account,
     })
 }
 
 /// Under which the audit keeps what happens to an account.
 pub(crate) fn subject(account: &AccountId) -> String {
     format!("account/{account}")
-}
-
-fn entitlement_subject(one: &Entitlement) -> String {
-    format!("{}/entitlement/{}", subject(&one.account), one.id)
 }
 
 /// Which parts of an account somebody changes, each with a permission of its own.
@@ -172,14 +211,8 @@ pub(crate) fn check_standing(actor: &Actor, before: Standing, after: Standing) -
 }
 
 /// The account, which nobody else changes until the transaction ends.
-fn find(batch: &Batch<'_>, id: &AccountId) -> Result<Account, CallError> {
+pub(crate) fn find(batch: &Batch<'_>, id: &AccountId) -> Result<Account, CallError> {
     accounts::lock(batch.connection(), id)?.ok_or_else(|| CallError::NoAccount(id.clone()))
-}
-
-fn tell(node: &Node, batch: &mut Batch<'_>, account: &Account) -> Result<(), CallError> {
-    let entitlements = accounts::entitlements(batch.connection(), &account.id)?;
-    let (account, facts) = accounts::facts(account, &entitlements, &node.keys.pseudonyms);
-    Ok(batch.tell(CatalogChange::Account { account, facts: Some(facts) })?)
 }
 
 pub(crate) fn new(id: AccountId, now: UnixSeconds) -> Account {
@@ -188,8 +221,11 @@ pub(crate) fn new(id: AccountId, now: UnixSeconds) -> Account {
         kind: AccountKind::default(),
         standing: Standing::default(),
         tokens_from: None,
+        seller: None,
         agreements: BTreeSet::new(),
+        accepted: BTreeMap::new(),
         devices: BTreeSet::new(),
+        registered: BTreeMap::new(),
         attributes: Attributes::default(),
         created: now,
     }
@@ -199,9 +235,14 @@ pub(crate) fn changed(mut account: Account, wanted: &PutAccount, now: UnixSecond
     account.kind = wanted.kind.unwrap_or(account.kind);
     account.standing = wanted.standing.unwrap_or(account.standing);
     if let Some(agreements) = &wanted.agreements {
+        account.accepted.retain(|agreement, _| agreements.contains(agreement));
+        let new = agreements.difference(&account.agreements);
+        account.accepted.extend(new.map(|agreement| (agreement.clone(), Acceptance { at: now, text: None })));
         account.agreements.clone_from(agreements);
     }
     if let Some(devices) = &wanted.devices {
+        account.registered.retain(|device, _| devices.contains(device));
+        account.registered.extend(devices.difference(&account.devices).map(|device| (device.clone(), now)));
         account.devices.clone_from(devices);
     }
     if let Some(attributes) = &wanted.attributes {
@@ -216,8 +257,6 @@ pub(crate) fn changed(mut account: Account, wanted: &PutAccount, now: UnixSecond
 
 pub(crate) fn check(wanted: &PutAccount) -> Result<(), CallError> {
     let too_many = |what, max: usize| CallError::TooLarge { what, max: max as u64 };
-    let is_text =
-        |text: &String, max: usize| !text.is_empty() && text.len() <= max && !text.chars().any(char::is_control);
     if let Some(agreements) = &wanted.agreements {
         if agreements.len() > AGREEMENTS_MAX {
             return Err(too_many("the agreements of one account", AGREEMENTS_MAX));
@@ -228,9 +267,7 @@ pub(crate) fn check(wanted: &PutAccount) -> Result<(), CallError> {
         if devices.len() > DEVICES_MAX {
             return Err(too_many("the devices of one account", DEVICES_MAX));
         }
-        if !devices.iter().all(|device| is_text(device, SUBJECT_BYTES_MAX)) {
-            return Err(CallError::Malformed("devices: each has 1 to 256 bytes and no control characters".to_owned()));
-        }
+        devices.iter().try_for_each(|device| check_device(device))?;
     }
     if let Some(attributes) = &wanted.attributes {
         if attributes.len() > ATTRIBUTES_MAX {
@@ -244,6 +281,33 @@ pub(crate) fn check(wanted: &PutAccount) -> Result<(), CallError> {
         }
     }
     Ok(())
+}
+
+/// Whether an account may become one of another kind.
+pub(crate) fn check_kind(connection: &Connection, before: &Account, after: &Account) -> Result<(), CallError> {
+    if before.kind == after.kind {
+        return Ok(());
+    }
+    match people::ties(connection, &after.id)? {
+        Some(what) => Err(PeopleError::Tied { account: after.id.clone(), what }.into()),
+        None => Ok(()),
+    }
+}
+
+/// Whether the change of an account's standing concerns those who have seats of it.
+pub(crate) fn is_standing_shared(before: &Account, after: &Account) -> bool {
+    after.kind == AccountKind::Business && (before.standing == Standing::Active) != (after.standing == Standing::Active)
+}
+
+fn is_text(text: &str, max: usize) -> bool {
+    !text.is_empty() && text.len() <= max && !text.chars().any(char::is_control)
+}
+
+fn check_device(device: &str) -> Result<(), CallError> {
+    if is_text(device, SUBJECT_BYTES_MAX) {
+        return Ok(());
+    }
+    Err(CallError::Malformed("devices: each has 1 to 256 bytes and no control characters".to_owned()))
 }
 
 pub(crate) fn check_terms(terms: &Terms) -> Result<(), CallError> {

@@ -6,6 +6,7 @@ use crate::error::CallError;
 use crate::permit::{Permission, allows};
 use penstock_core::account::AccountId;
 use penstock_core::credential::{Credential, Role};
+use penstock_core::delegate::Party;
 use penstock_core::id::ProductId;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -103,6 +104,14 @@ impl Actor {
     /// The account that it acts for; always there in the roles `company` and `reseller`, and in no other.
     pub(crate) fn account(&self) -> Option<&AccountId> {
         self.who.account.as_ref()
+    }
+    /// In whose name it calls.
+    pub(crate) fn party(&self) -> Party {
+        match (self.role(), self.account()) {
+            (Role::Company, Some(account)) => Party::Company(account.clone()),
+            (Role::Reseller, Some(account)) => Party::Reseller(account.clone()),
+            _ => Party::Studio,
+        }
     }
     /// Whether its role has a permission.
     pub(crate) fn may(&self, permission: Permission) -> bool {

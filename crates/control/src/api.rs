@@ -16,8 +16,12 @@ mod extract;
 mod feed;
 mod node;
 mod openapi;
+mod own;
+mod packages;
+mod people;
 mod products;
 mod releases;
+mod resellers;
 mod revocations;
 mod rollouts;
 mod segments;
@@ -51,6 +55,10 @@ fn routes() -> table::Routes {
         .merge(blobs::routes())
         .merge(node::routes())
         .merge(accounts::routes())
+        .merge(people::routes())
+        .merge(packages::routes())
+        .merge(resellers::routes())
+        .merge(own::routes())
         .merge(credentials::routes())
         .merge(audit::routes())
         .merge(feed::routes())

@@ -5,6 +5,7 @@
 
 use crate::heads::DelegationError;
 use crate::keys::KeyFileError;
+use crate::people_error::PeopleError;
 use crate::record::RecordError;
 use crate::registration::RegistrationError;
 use crate::sql::SqlError;
@@ -12,6 +13,7 @@ use crate::token::TokenError;
 use penstock_core::account::AccountId;
 use penstock_core::blob::BlobId;
 use penstock_core::credential::Role;
+use penstock_core::delegate::MintRefusal;
 use penstock_core::id::{
     AccessGroup, ChannelName, ComponentName, CredentialName, NameError, Platform, ProductId, SegmentName, Version,
 };
@@ -257,6 +259,12 @@ pub enum CallError {
     /// Too many rotations.
     #[error("product {0} was rotated as often as is possible")]
     RotationsFull(ProductId),
+    /// Something about users, seats, packages, customers or allocations.
+    #[error(transparent)]
+    People(#[from] PeopleError),
+    /// A token that a company or reseller may not mint.
+    #[error(transparent)]
+    Mint(#[from] MintRefusal),
     /// A token that is not minted.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -336,6 +344,8 @@ impl CallError {
             Self::RolloutInForce { .. } => Problem::RolloutInForce,
             Self::Steer(error) => steer_problem(error),
             Self::Rotation(error) => trust_problem(error),
+            Self::People(error) => error.problem(),
+            Self::Mint(error) => mint_problem(error),
             Self::Token(error) => token_problem(error),
             Self::Busy | Self::TooManyFollowers | Self::FollowerGone => Problem::Unavailable,
             Self::Origin(error) => origin_problem(error),
@@ -445,6 +455,16 @@ const fn trust_problem(error: &TrustError) -> Problem {
     match error {
         TrustError::Publisher(_) | TrustError::Channel(_) | TrustError::Rotation(_) => Problem::SignatureRefused,
         _ => Problem::BadRequest,
+    }
+}
+
+const fn mint_problem(error: &MintRefusal) -> Problem {
+    match error {
+        MintRefusal::PartyNotActive(_) | MintRefusal::NotYours { .. } | MintRefusal::Product { .. } => {
+            Problem::AdminForbidden
+        }
+        MintRefusal::BearerNotActive(_) | MintRefusal::HoldsNothing(_) => Problem::Conflict,
+        MintRefusal::TooMany(_) | MintRefusal::Life(_) => Problem::BadRequest,
     }
 }
 

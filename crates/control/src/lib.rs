@@ -9,8 +9,9 @@
 //!   release what it says), `heads` (what the channel key signs next);
 //! * `record`: SQL statements and nothing else, with `schema/` and the change `log`, over `sql`, which
 //!   knows the two engines and no table; `follow` tells the sink what is in the log;
-//! * *operations*: `products`, `releases`, `channels`, `rotations`, `blobs`, `upload`, `accounts`, `imports`,
-//!   `snapshots`, `revocations`, `embargo`, `segments`, `rollouts`, `minimums`, `credentials`, `audit`: one transaction
+//! * *operations*: `products`, `releases`, `channels`, `rotations`, `blobs`, `upload`, `accounts`, `people`,
+//!   `entitlements`, `packages`, `resellers`, `minting`, `imports`, `snapshots`, `revocations`, `embargo`, `segments`,
+//!   `rollouts`, `minimums`, `credentials`, `audit`: one transaction
 //!   each, around the rules, each on behalf of an `actor`; `state` tells all of it, `feed` to far edges;
 //! * `api`: HTTP, one file per resource.
 //!
@@ -30,6 +31,7 @@ mod condition;
 mod control;
 mod credentials;
 mod embargo;
+mod entitlements;
 mod error;
 mod feed;
 mod follow;
@@ -38,12 +40,17 @@ mod imports;
 mod keys;
 mod log;
 mod minimums;
+mod minting;
+mod packages;
 mod page;
+mod people;
+mod people_error;
 mod permit;
 mod products;
 mod record;
 mod registration;
 mod releases;
+mod resellers;
 mod revocations;
 mod rollouts;
 mod rotations;
@@ -54,6 +61,7 @@ mod snapshots;
 mod sql;
 mod state;
 mod token;
+mod told;
 mod upload;
 
 pub use answers::{ChannelStanding, ChannelsStanding, ReleaseChange};
@@ -61,6 +69,7 @@ pub use api::Credentials;
 pub use control::{Control, ControlError, ControlOptions, RenewReport};
 pub use error::{BlobOwner, CallError};
 pub use keys::{KeyFileError, pseudonym_key};
+pub use people_error::PeopleError;
 pub use record::RecordError;
 pub use secret::SecretText;
 pub use sql::{AddressError, Database, SqlError};

@@ -15,13 +15,18 @@
 //! for every statement. Readers wait for nobody.
 
 pub(crate) mod accounts;
+pub(crate) mod allocations;
 pub(crate) mod audit;
 pub(crate) mod blobs;
 pub(crate) mod channels;
 pub(crate) mod credentials;
 pub(crate) mod embargoes;
+pub(crate) mod entitlements;
 pub(crate) mod filter;
+pub(crate) mod holdings;
 pub(crate) mod kept;
+pub(crate) mod packages;
+pub(crate) mod people;
 pub(crate) mod products;
 pub(crate) mod releases;
 pub(crate) mod revocations;
@@ -45,6 +50,9 @@ use tokio::sync::watch;
 /// Connections that read at once. Each holds its own page cache of up to 2 MiB, or a process of the
 /// server.
 pub(crate) const READERS: usize = 4;
+
+/// Rows of one statement that names many.
+const ROWS_MAX: usize = 500;
 
 /// Why the record could not be read or changed.
 #[derive(Debug, thiserror::Error)]

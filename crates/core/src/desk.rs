@@ -3,20 +3,25 @@
 //! Field names are a contract, as in [`crate::api`], which holds those that publishers and clients
 //! exchange with a node.
 
+mod people;
 pub mod policy;
+
+pub use people::{
+    Acceptance, Allocation, AllocationsAnswer, Given, Membership, Package, PackagesAnswer, PostAllocation,
+    PutAcceptance, PutCustomer, PutPackage, PutUser, Seat, SeatsAnswer, User, UserRole, UsersAnswer,
+};
 
 use crate::account::{AccountId, Standing, Terms};
 use crate::blob::BlobId;
 use crate::catalog::{BlobMember, Release, ReleaseState};
-use crate::id::{ChannelName, Platform, ProductId, Version};
+use crate::id::{ChannelName, PackageId, Platform, ProductId, Version};
 use crate::keys::PublicKey;
 use crate::place::Region;
 use crate::segment::Attributes;
 use crate::time::UnixSeconds;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::Arc;
 
 /// `GET /admin/v1/products/{p}/releases/{v}?platform=&members=`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -179,12 +184,21 @@ pub struct Account {
     /// Tokens issued before this moment are worth nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens_from: Option<UnixSeconds>,
+    /// The reseller whose customer it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seller: Option<AccountId>,
     /// Agreements that it accepted.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub agreements: BTreeSet<String>,
+    /// When it accepted them and which text, as far as that is known.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub accepted: BTreeMap<String, Acceptance>,
     /// Its registered devices.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub devices: BTreeSet<String>,
+    /// Since when they are, as far as that is known.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub registered: BTreeMap<String, UnixSeconds>,
     /// What segments are made from.
     #[serde(default, skip_serializing_if = "Attributes::is_empty")]
     pub attributes: Attributes,
@@ -198,6 +212,12 @@ pub struct AccountDetail {
     /// The account, its fields beside `entitlements`.
     #[serde(flatten)]
     pub account: Account,
+    /// The company whose user it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_of: Option<Membership>,
+    /// Seats that it has, of entitlements of its company that are in force.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seats: Vec<Seat>,
     /// What it got, revoked ones included.
     pub entitlements: Vec<Entitlement>,
 }
@@ -293,9 +313,24 @@ pub struct ImportLine {
     /// What segments are made from, likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attributes: Option<Attributes>,
+    /// The company that it becomes a user of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub company: Option<AccountId>,
+    /// What it may do for the company.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<UserRole>,
+    /// An entitlement of its company, by number: it gets a seat of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seat: Option<u64>,
     /// What it is given, and on which terms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub terms: Option<Terms>,
+    /// The package that it is given instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub package: Option<PackageId>,
+    /// How many users may have a seat of what is given; without it, it is the account's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seats: Option<u64>,
     /// From when on; from 1970 on when left out, so that the same line means the same tomorrow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub starts: Option<UnixSeconds>,
@@ -323,6 +358,12 @@ pub struct ImportAnswer {
     pub changed: u64,
     /// Entitlements that were given.
     pub entitlements: u64,
+    /// Users that were added to companies, and changes of their roles.
+    #[serde(default)]
+    pub users: u64,
+    /// Seats that were given.
+    #[serde(default)]
+    pub seats: u64,
     /// Lines that changed nothing.
     pub same: u64,
     /// Lines that were refused; the others were taken all the same.
@@ -353,8 +394,18 @@ pub struct SnapshotAnswer {
 pub struct PostEntitlement {
     /// To whom.
     pub account: AccountId,
-    /// What, and on which terms.
-    pub terms: Terms,
+    /// What, and on which terms. Exactly one of this, a package and an allocation is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terms: Option<Terms>,
+    /// A package: all that is in it, as it is at any moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub package: Option<PackageId>,
+    /// An allocation of the account's reseller, by number: what it is of, not longer than it lasts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocation: Option<u64>,
+    /// How many users of the account, a company, may have a seat; without it, the entitlement is the account's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seats: Option<u64>,
     /// From when on; from now on when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub starts: Option<UnixSeconds>,
@@ -370,8 +421,18 @@ pub struct Entitlement {
     pub id: u64,
     /// Whose it is.
     pub account: AccountId,
-    /// What, and on which terms.
-    pub terms: Arc<Terms>,
+    /// What: `terms` or `package`.
+    #[serde(flatten)]
+    pub what: Given,
+    /// The allocation that it was given out of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocation: Option<u64>,
+    /// How many users of the account may have a seat; without it, the entitlement is the account's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seats: Option<u64>,
+    /// How many of them have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seats_taken: Option<u64>,
     /// From when on.
     pub starts: UnixSeconds,
     /// Until when.

@@ -124,6 +124,11 @@ name_type!(
     CredentialName, "credential", limits::NAME_BYTES_MAX, "._-"
 );
 
+name_type!(
+    /// A named list of what is given together, such as `studio-suite`.
+    PackageId, "package", limits::NAME_BYTES_MAX, "._-"
+);
+
 impl Platform {
     /// The platform of releases that run anywhere, and the one assumed when none is named.
     #[must_use]

@@ -13,6 +13,7 @@ pub mod catalog;
 pub mod channel;
 pub mod conditional;
 pub mod credential;
+pub mod delegate;
 pub mod desk;
 pub mod entitle;
 pub mod envelope;

@@ -110,6 +110,19 @@ pub const PAGE_ROWS_MAX: usize = 1000;
 pub const RELEASES_LISTED_MAX: usize = 10_000;
 /// Most lines of one import request: one transaction, for which other changes wait.
 pub const IMPORT_LINES_MAX: usize = 5000;
+/// Users of one company. A change of the company is a change of each of them.
+pub const USERS_MAX: usize = 10_000;
+/// Seats of one entitlement: as many as a company has users.
+pub const SEATS_MAX: u64 = USERS_MAX as u64;
+/// Items of one package: each is a holding of everyone who has it, and counts as one whether it is there or not, so that a
+/// package can grow without asking who has it.
+pub const PACKAGE_ITEMS_MAX: usize = 32;
+/// Packages: one list shows them all.
+pub const PACKAGES_MAX: usize = 1000;
+/// Allocations of one reseller, closed ones included: one list shows them all.
+pub const ALLOCATIONS_MAX: usize = 1000;
+/// Largest quantity of one allocation: beyond any game's players, and far from overflow.
+pub const ALLOCATION_QUANTITY_MAX: u64 = 1_000_000_000;
 /// Uploads and admin downloads at once; each holds at most two [`UPLOAD_BUFFER_BYTES`] buffers.
 pub const TRANSFERS_MAX: usize = 16;
 /// What an upload gathers before it is handed to the disk, in bytes.
@@ -123,6 +136,8 @@ pub const TOKEN_ID_BYTES_MAX: usize = 512;
 pub const TOKEN_PRODUCTS_MAX: usize = 64;
 /// Longest life of a minted token in seconds: 30 days, because nothing but expiry ends it yet.
 pub const TOKEN_LIFE_SECONDS_MAX: u64 = 30 * 24 * 3600;
+/// Longest life of a token that a company or a reseller mints, in seconds: one day, so that who left is out tomorrow.
+pub const DELEGATED_LIFE_SECONDS_MAX: u64 = 24 * 3600;
 
 const _: () = {
     assert!(CHUNK_BYTES_MIN < CHUNK_BYTES_TARGET && CHUNK_BYTES_TARGET < CHUNK_BYTES_MAX);
@@ -134,6 +149,8 @@ const _: () = {
     assert!(RANGE_HEADER_BYTES_MAX >= 6 + RANGES_MAX * 42);
     assert!(HEAD_RENEW_SECONDS * 7 <= HEAD_LIFE_SECONDS);
     assert!(KEYS_MAX <= SIGNATURES_MAX);
+    assert!(PACKAGE_ITEMS_MAX <= crate::account::HOLDINGS_MAX);
+    assert!(DELEGATED_LIFE_SECONDS_MAX <= TOKEN_LIFE_SECONDS_MAX);
     // Claims in base64 take 4/3 of their JSON; 512 bytes are for the head, the signature and the other claims.
     assert!((TOKEN_PRODUCTS_MAX * (NAME_BYTES_MAX + 3) + 2 * SUBJECT_BYTES_MAX) * 4 / 3 + 512 <= TOKEN_BYTES_MAX);
     // Every offer carries all rotations as base64 inside one bounded answer; a usual one is under 4 KiB.

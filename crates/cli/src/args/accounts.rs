@@ -1,12 +1,14 @@
 //! Flags of `account` and `entitlement`.
 
+use super::people::{
+    AccountAccept, AccountAllocation, AccountCustomer, AccountDevice, AccountUser, EntitlementSeat, TermsFlags,
+};
 use super::units::Span;
 use super::whereto::Desk;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use penstock_core::account::{AccountId, Expiry, Standing};
 use penstock_core::desk::AccountKind;
-use penstock_core::id::{AccessGroup, ChannelName, ComponentName, Platform, ProductId};
-use penstock_core::place::Region;
+use penstock_core::id::PackageId;
 use penstock_core::segment::Value;
 use std::path::{Path, PathBuf};
 
@@ -32,6 +34,16 @@ pub(crate) enum AccountVerb {
     List(AccountList),
     /// Import accounts and what they are given, from CSV or NDJSON.
     Import(AccountImport),
+    /// Users of a company.
+    User(AccountUser),
+    /// Devices of an account, one by one.
+    Device(AccountDevice),
+    /// Note that an agreement was accepted.
+    Accept(AccountAccept),
+    /// Customers of a reseller.
+    Customer(AccountCustomer),
+    /// What a reseller may give.
+    Allocation(AccountAllocation),
 }
 
 /// See [`AccountVerb::Add`] and [`AccountVerb::Set`].
@@ -88,7 +100,7 @@ pub(crate) struct AccountList {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  penstock account import players.csv --to ./data --report refused.ndjson\n\n\
     CSV has one line of column names: account, kind, standing, product, starts, ends, expiry, grace_seconds, channels,\n\
-    platforms, components, groups, regions, agreement, device_bound. Several names in one field are separated by blanks;\n\
+    platforms, components, groups, regions, agreement, device_bound, package, seats, company, role, seat. Several names in one field are separated by blanks;\n\
     times are seconds since 1970; what is empty is not said. NDJSON has {\"account\": …, \"terms\": {\"product\": …}, …}\n\
     on each line. A line that was imported before changes nothing, so an import that was interrupted is run again.")]
 pub(crate) struct AccountImport {
@@ -143,54 +155,40 @@ pub(crate) enum EntitlementVerb {
     List(EntitlementList),
     /// Take an entitlement back, at once and on every edge.
     Rm(EntitlementOne),
+    /// Seats of an entitlement.
+    Seat(EntitlementSeat),
 }
 
 /// See [`EntitlementVerb::Add`].
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  penstock entitlement add --account alice --product game --to ./data\n  \
     penstock entitlement add --account press --product game --channel beta --for 30d --expiry revoke --to ./data\n  \
-    penstock entitlement add --account bob --product game --component dlc --to ./data\n\n\
-    A limit that is not named does not apply.")]
+    penstock entitlement add --account bob --product game --component dlc --to ./data\n  \
+    penstock entitlement add --account acme --package suite --seats 50 --for 365d --to ./data\n\n\
+    A limit that is not named does not apply.",
+    group = ArgGroup::new("what").required(true).args(["product", "package", "allocation"]))]
 pub(crate) struct EntitlementAdd {
     /// To whom.
     #[arg(long, value_name = "ACCOUNT")]
     pub(crate) account: AccountId,
-    /// What.
-    #[arg(long, value_name = "P")]
-    pub(crate) product: ProductId,
+    /// What, and on which terms.
+    #[command(flatten)]
+    pub(crate) terms: TermsFlags,
+    /// A package instead of a product.
+    #[arg(long, value_name = "PACKAGE")]
+    pub(crate) package: Option<PackageId>,
+    /// Out of this allocation of the account's reseller, by number: what it is of, not longer than it lasts.
+    #[arg(long, value_name = "ALLOCATION")]
+    pub(crate) allocation: Option<u64>,
+    /// So many seats for users of the account, a company, instead of something of its own.
+    #[arg(long, value_name = "N")]
+    pub(crate) seats: Option<u64>,
     /// It begins so much later.
     #[arg(long, value_name = "SPAN")]
     pub(crate) after: Option<Span>,
     /// How long it lasts; for good when left out.
     #[arg(long = "for", value_name = "SPAN")]
     pub(crate) lasts: Option<Span>,
-    /// What its end means.
-    #[arg(long, value_enum, default_value_t = Ends::Restrict)]
-    pub(crate) expiry: Ends,
-    /// Time after its end in which everything goes on.
-    #[arg(long, value_name = "SPAN")]
-    pub(crate) grace: Option<Span>,
-    /// Only releases that were offered on this channel; may be repeated.
-    #[arg(long, value_name = "C")]
-    pub(crate) channel: Vec<ChannelName>,
-    /// Only releases for this platform; may be repeated.
-    #[arg(long, value_name = "PLAT")]
-    pub(crate) platform: Vec<Platform>,
-    /// Of the components, only the base and this one; may be repeated. The component base alone is the base alone.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) component: Vec<ComponentName>,
-    /// Also the content of this access group; may be repeated.
-    #[arg(long, value_name = "GROUP")]
-    pub(crate) group: Vec<AccessGroup>,
-    /// Only in this country or subdivision, such as DE or US-CA; may be repeated.
-    #[arg(long, value_name = "REGION")]
-    pub(crate) region: Vec<Region>,
-    /// Only once this agreement was accepted, such as eula@3.
-    #[arg(long, value_name = "NAME@VERSION")]
-    pub(crate) agreement: Option<String>,
-    /// Only on the account's registered devices.
-    #[arg(long)]
-    pub(crate) device_bound: bool,
     /// The node.
     #[command(flatten)]
     pub(crate) desk: Desk,

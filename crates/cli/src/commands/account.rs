@@ -1,15 +1,23 @@
-//! `account add|set|show|list`: who may come, and what they were given.
+//! `account add|set|show|list|device|accept`: who may come, and what they were given.
 
 use crate::args::accounts::{Account as Args, AccountPut, AccountVerb, Attribute};
+use crate::args::people::{AccountDevice, DeviceOne, DeviceVerb};
 use crate::commands::Done;
-use crate::commands::{entitlement, import};
+use crate::commands::{entitlement, import, people};
 use crate::desk::{self, Session};
 use crate::output::Output;
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use penstock_core::account::{AccountId, Standing};
-use penstock_core::desk::{Account, AccountDetail, AccountKind, AccountsAnswer, PutAccount};
+use penstock_core::blob::BlobId;
+use penstock_core::desk::{Account, AccountDetail, AccountKind, AccountsAnswer, PutAcceptance, PutAccount};
 use penstock_publish::RegistryError;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
 use std::process::ExitCode;
+
+/// Longest text of an agreement, in bytes.
+const TEXT_BYTES_MAX: u64 = 16 << 20;
 
 /// Does what the verb says.
 pub(crate) fn run(args: Args, output: &Output) -> Done {
@@ -35,14 +43,52 @@ pub(crate) fn run(args: Args, output: &Output) -> Done {
             one(&show(&session, &args.account)?, output)
         }
         AccountVerb::Import(args) => import::run(&args, output),
+        AccountVerb::User(args) => people::user(args, output),
+        AccountVerb::Customer(args) => people::customer(args, output),
+        AccountVerb::Allocation(args) => people::allocation(args, output),
+        AccountVerb::Device(args) => device(args, output),
+        AccountVerb::Accept(args) => {
+            let text = args.text.as_deref().map(hash_of).transpose()?;
+            let session = desk::connect(&args.desk)?;
+            let path = format!("{}/agreements/{}", path(&args.account), desk::path_part(&args.agreement));
+            one(&session.put(&path, &PutAcceptance { text })?, output)
+        }
         AccountVerb::List(args) => {
-            let accounts = list(&desk::connect(&args.desk)?)?;
+            let accounts = every(&desk::connect(&args.desk)?, "/admin/v1/accounts")?;
             let lines: Vec<String> = accounts.iter().map(line).collect();
             let text = if lines.is_empty() { "no accounts yet".to_owned() } else { lines.join("\n") };
             output.result(&AccountsAnswer { accounts, next: None }, &text)?;
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn device(args: AccountDevice, output: &Output) -> Done {
+    let path = |args: &DeviceOne| format!("{}/devices/{}", path(&args.account), desk::path_part(&args.device));
+    match args.verb {
+        DeviceVerb::Add(args) => {
+            let session = desk::connect(&args.desk)?;
+            one(&session.put(&path(&args), &serde_json::Map::new())?, output)
+        }
+        DeviceVerb::Rm(args) => {
+            let session = desk::connect(&args.desk)?;
+            one(&session.delete_for(&path(&args))?, output)
+        }
+    }
+}
+
+/// The hash of a file, under which a text is known.
+fn hash_of(file: &Path) -> anyhow::Result<BlobId> {
+    let mut text = Vec::new();
+    let opened = File::open(file).with_context(|| format!("cannot open {}", file.display()))?;
+    opened
+        .take(TEXT_BYTES_MAX + 1)
+        .read_to_end(&mut text)
+        .with_context(|| format!("cannot read {}", file.display()))?;
+    if text.len() as u64 > TEXT_BYTES_MAX {
+        bail!("{} is longer than {TEXT_BYTES_MAX} bytes: is this the agreement's text?", file.display());
+    }
+    Ok(BlobId::of(&text))
 }
 
 /// Where an account is, in the admin API.
@@ -80,12 +126,13 @@ fn is_there(session: &Session, account: &AccountId) -> anyhow::Result<bool> {
     }
 }
 
-fn list(session: &Session) -> anyhow::Result<Vec<Account>> {
+/// All accounts of a list that comes in pages.
+pub(super) fn every(session: &Session, path: &str) -> anyhow::Result<Vec<Account>> {
     let mut accounts = Vec::new();
     let mut next: Option<AccountId> = None;
     loop {
         let query = next.map_or_else(String::new, |after| format!("?after={}", desk::path_part(after.as_str())));
-        let page: AccountsAnswer = session.get(&format!("/admin/v1/accounts{query}"))?;
+        let page: AccountsAnswer = session.get(&format!("{path}{query}"))?;
         accounts.extend(page.accounts);
         match page.next {
             Some(after) => next = Some(after),
@@ -99,6 +146,12 @@ fn list(session: &Session) -> anyhow::Result<Vec<Account>> {
 
 fn one(detail: &AccountDetail, output: &Output) -> Done {
     let mut text = line(&detail.account);
+    if let Some(user) = &detail.user_of {
+        text.push_str(&format!(", user of {}", user.company));
+    }
+    for seat in &detail.seats {
+        text.push_str(&format!("\n  a seat of {}", seat.entitlement));
+    }
     for entitlement in &detail.entitlements {
         text.push_str(&format!("\n  {}", entitlement::line(entitlement)));
     }
@@ -106,8 +159,12 @@ fn one(detail: &AccountDetail, output: &Output) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
-fn line(account: &Account) -> String {
+/// One line for people.
+pub(super) fn line(account: &Account) -> String {
     let mut text = format!("{}: {}, {}", account.id, kind(account.kind), standing(account.standing));
+    if let Some(seller) = &account.seller {
+        text.push_str(&format!(", customer of {seller}"));
+    }
     for (what, count) in [
         ("agreements", account.agreements.len()),
         ("devices", account.devices.len()),

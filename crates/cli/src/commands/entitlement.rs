@@ -1,11 +1,10 @@
-//! `entitlement add|show|list|rm`: what accounts were given.
+//! `entitlement add|show|list|rm|seat`: what accounts were given.
 
 use crate::args::accounts::{Entitlement as Args, EntitlementAdd, EntitlementVerb};
-use crate::commands::{Done, account, now};
+use crate::commands::{Done, account, now, people};
 use crate::desk::{self, Session};
 use crate::output::Output;
-use penstock_core::account::Terms;
-use penstock_core::desk::{AccountDetail, Entitlement, PostEntitlement};
+use penstock_core::desk::{AccountDetail, Entitlement, Given, PostEntitlement};
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
@@ -28,6 +27,7 @@ pub(crate) fn run(args: Args, output: &Output) -> Done {
             output.result(&detail.entitlements, &text)?;
             Ok(ExitCode::SUCCESS)
         }
+        EntitlementVerb::Seat(args) => people::seat(args, output),
         EntitlementVerb::Rm(args) => {
             let session = desk::connect(&args.desk)?;
             one(&session.delete_for(&format!("/admin/v1/entitlements/{}", args.id))?, output)
@@ -38,19 +38,10 @@ pub(crate) fn run(args: Args, output: &Output) -> Done {
 fn add(session: &Session, args: EntitlementAdd) -> anyhow::Result<Entitlement> {
     let starts = args.after.map(|span| now().plus(span.0.as_secs()));
     let ends = args.lasts.map(|span| starts.unwrap_or_else(now).plus(span.0.as_secs()));
-    let terms = Terms {
-        product: args.product,
-        expiry: args.expiry.into(),
-        grace_seconds: args.grace.map_or(0, |span| span.0.as_secs()),
-        channels: args.channel.into_iter().collect(),
-        platforms: args.platform.into_iter().collect(),
-        components: args.component.into_iter().collect(),
-        groups: args.group.into_iter().collect(),
-        regions: args.region.into_iter().collect(),
-        agreement: args.agreement,
-        device_bound: args.device_bound,
-    };
-    session.post("/admin/v1/entitlements", &PostEntitlement { account: args.account, terms, starts, ends })
+    let EntitlementAdd { account, terms, package, allocation, seats, .. } = args;
+    let terms = terms.terms();
+    session
+        .post("/admin/v1/entitlements", &PostEntitlement { account, terms, package, allocation, seats, starts, ends })
 }
 
 fn one(entitlement: &Entitlement, output: &Output) -> Done {
@@ -70,19 +61,35 @@ pub(super) fn line(one: &Entitlement) -> String {
     } else {
         "in force"
     };
-    let mut text = format!("{}: {} to {}, {state}", one.id, one.terms.product, one.account);
+    let mut text = format!("{}: {} to {}, {state}", one.id, what(&one.what), one.account);
+    if let (Some(seats), Some(taken)) = (one.seats, one.seats_taken) {
+        text.push_str(&format!(", {taken} of {seats} seats taken"));
+    }
+    if let Some(allocation) = one.allocation {
+        text.push_str(&format!(", out of allocation {allocation}"));
+    }
     if let Some(ends) = one.ends {
         text.push_str(&format!(", ends at {}", ends.0));
     }
+    text
+}
+
+/// What is given, for people.
+pub(super) fn what(given: &Given) -> String {
+    let terms = match given {
+        Given::Terms(terms) => terms,
+        Given::Package(package) => return format!("package {package}"),
+    };
+    let mut text = terms.product.to_string();
     let sets = [
-        ("channels", words(&one.terms.channels)),
-        ("platforms", words(&one.terms.platforms)),
-        ("components", words(&one.terms.components)),
-        ("groups", words(&one.terms.groups)),
-        ("regions", words(&one.terms.regions)),
+        ("channels", words(&terms.channels)),
+        ("platforms", words(&terms.platforms)),
+        ("components", words(&terms.components)),
+        ("groups", words(&terms.groups)),
+        ("regions", words(&terms.regions)),
     ];
     for (what, names) in sets.into_iter().filter(|(_, names)| !names.is_empty()) {
-        text.push_str(&format!(", {what} {names}"));
+        text.push_str(&format!(" ({what} {names})"));
     }
     text
 }

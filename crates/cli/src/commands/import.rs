@@ -33,6 +33,10 @@ struct Imported {
     changed: u64,
     /// Entitlements that were given.
     entitlements: u64,
+    /// Users that were added to companies, and changes of their roles.
+    users: u64,
+    /// Seats that were given.
+    seats: u64,
     /// Lines that changed nothing.
     same: u64,
     /// Lines that were refused.
@@ -68,6 +72,8 @@ pub(crate) fn run(args: &AccountImport, output: &Output) -> Done {
         done.accounts += answer.accounts;
         done.changed += answer.changed;
         done.entitlements += answer.entitlements;
+        done.users += answer.users;
+        done.seats += answer.seats;
         done.same += answer.same;
         for refusal in &answer.refused {
             let place = usize::try_from(refusal.index).ok().and_then(|index| batch.get(index));
@@ -97,8 +103,9 @@ pub(crate) fn run(args: &AccountImport, output: &Output) -> Done {
     let told: SnapshotAnswer = session.post("/admin/v1/snapshots", &Value::Object(Map::new()))?;
     done.sequence = told.sequence;
     let text = format!(
-        "{} lines: {} accounts made, {} changed, {} entitlements given, {} lines were there before, {} refused",
-        done.lines, done.accounts, done.changed, done.entitlements, done.same, done.refused
+        "{} lines: {} accounts made, {} changed, {} entitlements given, {} users, {} seats given, {} lines were there \
+         before, {} refused",
+        done.lines, done.accounts, done.changed, done.entitlements, done.users, done.seats, done.same, done.refused
     );
     output.result(&done, &text)?;
     Ok(if done.refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -156,8 +163,10 @@ fn line_of(columns: &[String], record: &csv::StringRecord) -> Result<Value, Stri
     for (column, text) in columns.iter().zip(record).filter(|(_, text)| !text.is_empty()) {
         let text_value = || Value::from(text);
         match column.as_str() {
-            "account" | "kind" | "standing" => drop(line.insert(column.clone(), text_value())),
-            "starts" | "ends" => drop(line.insert(column.clone(), number(column, text)?)),
+            "account" | "kind" | "standing" | "package" | "company" | "role" => {
+                drop(line.insert(column.clone(), text_value()))
+            }
+            "starts" | "ends" | "seats" | "seat" => drop(line.insert(column.clone(), number(column, text)?)),
             "product" | "expiry" | "agreement" => drop(terms.insert(column.clone(), text_value())),
             "grace_seconds" => drop(terms.insert(column.clone(), number(column, text)?)),
             "channels" | "platforms" | "components" | "groups" | "regions" => {
@@ -250,9 +259,9 @@ mod tests {
         let csv = "account,standing,product,channels,components,ends,device_bound\n\
                    alice,,game,beta stable,dlc,4000000000,true\n\"bob, the second\",suspended,,,,,\n";
         let ndjson = concat!(
-            r#"{"account":"alice","terms":{"product":"game","channels":["beta","stable"],"components":["dlc"],"device_bound":true},"ends":4000000000}"#,
+            r#"{"account":"alice","terms":{"product":"game","channels":["beta","stable"],"components":["dlc"],"device_bound":true},"ends":4000000000,"company":"acme","seat":7}"#,
             "\n\n",
-            r#"{"account":"bob, the second","standing":"suspended"}"#
+            r#"{"account":"bob, the second","standing":"suspended","package":"suite","seats":5}"#
         );
         let values = |format, text| -> Vec<Value> {
             lines(format, text).into_iter().map(|(_, value)| value.expect("good")).collect()

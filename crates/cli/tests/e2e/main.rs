@@ -12,6 +12,7 @@ mod drain;
 mod entitled;
 mod journey;
 mod liar;
+mod people;
 mod policy;
 mod powercut;
 mod quickstart;

@@ -12,6 +12,7 @@ use http::header::{CONTENT_LENGTH, ETAG};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use penstock_core::account::AccountId;
 use penstock_core::id::Platform;
 use penstock_core::limits::ADMIN_JSON_BYTES_MAX;
 use serde::de::DeserializeOwned;
@@ -38,6 +39,14 @@ pub(super) struct Tagged<T>(pub(super) StatusCode, pub(super) T);
 pub(super) struct PlatformQuery {
     #[serde(default = "Platform::any")]
     pub(super) platform: Platform,
+}
+
+/// `?after=&limit=` of a list of accounts.
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PageQuery {
+    pub(super) after: Option<AccountId>,
+    pub(super) limit: Option<u64>,
 }
 
 impl<T: DeserializeOwned + Send> FromRequestParts<Handle> for PathOf<T> {

@@ -1,6 +1,7 @@
 //! Rows of `snapshots`, and the walk over all accounts in the order of a snapshot.
 
 use super::accounts::{parse, standing};
+use super::holdings::holding;
 use super::{RecordError, blob_id, from_sql, to_sql};
 use crate::sql::{Connection, Row, SqlError, values};
 use penstock_core::account::{AccountFacts, AccountKey, Extras, Holding, PseudonymKey, Terms};
@@ -72,44 +73,76 @@ pub(crate) fn has(connection: &Connection, blob: BlobId) -> Result<bool, RecordE
     Ok(connection.query_value(sql, values![&blob.as_bytes()[..]])?)
 }
 
-/// Shows every account as edges see it, by pseudonym. One statement, so that a million accounts are not a million.
+/// Shows every account as edges see it, by pseudonym. One statement, so that a million accounts are not a million; both
+/// halves come in the order asked for, so that neither engine has to sort them together.
 pub(crate) fn each_account<E: From<RecordError> + From<SqlError>>(
     connection: &Connection,
     pseudonyms: &PseudonymKey,
     mut show: impl FnMut(AccountKey, AccountFacts) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut terms: HashMap<i64, Arc<Terms>> = HashMap::new();
-    connection.for_each("SELECT id, body FROM terms", &[], |row| {
-        terms.insert(row.get(0)?, Arc::new(parse(&row.get::<String>(1)?, "terms")?));
-        Ok::<_, RecordError>(())
-    })?;
+    let terms = Shared::read(connection)?;
     let mut current: Option<(AccountKey, AccountFacts, Vec<Holding>)> = None;
     let mut done = |one: Option<(AccountKey, AccountFacts, Vec<Holding>)>| match one {
         None => Ok(()),
         Some((account, facts, holdings)) => show(account, AccountFacts { holdings: holdings.into(), ..facts }),
     };
-    let sql = "SELECT a.pseudonym, a.standing, a.tokens_from, a.extras, e.terms, e.starts, e.ends
-        FROM accounts a LEFT JOIN entitlements e ON e.account = a.id AND e.revoked IS NULL
-        ORDER BY a.pseudonym, e.id";
+    // What `record::holdings` says of some, for all.
+    let sql = "SELECT a.pseudonym, a.standing, a.tokens_from, a.extras, e.id, e.terms, e.package, e.starts, e.ends
+            FROM accounts a LEFT JOIN entitlements e ON e.account = a.id AND e.seats IS NULL AND e.revoked IS NULL
+        UNION ALL
+        SELECT a.pseudonym, a.standing, a.tokens_from, a.extras, e.id, e.terms, e.package, e.starts, e.ends
+            FROM seats s JOIN accounts a ON a.id = s.account JOIN entitlements e ON e.id = s.entitlement
+                JOIN accounts c ON c.id = e.account
+            WHERE e.revoked IS NULL AND c.standing = 'active'
+        ORDER BY 1, 5";
     connection.for_each(sql, &[], |row| {
         let account = pseudonym(&row.get::<Vec<u8>>(0)?)?;
         if current.as_ref().is_none_or(|(known, ..)| *known != account) {
             done(current.take())?;
             current = Some((account, read_facts(row, pseudonyms)?, Vec::new()));
         }
-        if let (Some(number), Some((_, _, holdings))) = (row.get::<Option<i64>>(4)?, &mut current) {
-            let terms = terms.get(&number).ok_or(RecordError::Damaged { what: "entitlement's terms" })?;
-            let starts: Option<i64> = row.get(5)?;
-            let ends: Option<i64> = row.get(6)?;
-            holdings.push(Holding {
-                terms: Arc::clone(terms),
-                starts: UnixSeconds(from_sql(starts.unwrap_or(0))?),
-                ends: ends.map(|ends| from_sql(ends).map(UnixSeconds)).transpose()?,
-            });
+        if let (Some(_), Some((_, _, holdings))) = (row.get::<Option<i64>>(4)?, &mut current) {
+            for terms in terms.of(row.get(5)?, row.get(6)?)? {
+                holdings.push(holding(Arc::clone(terms), row.get(7)?, row.get(8)?)?);
+            }
         }
         Ok::<_, E>(())
     })?;
     done(current.take())
+}
+
+/// What entitlements share: they are millions, and these are few.
+struct Shared {
+    terms: HashMap<i64, Arc<Terms>>,
+    packages: HashMap<String, Vec<Arc<Terms>>>,
+}
+
+impl Shared {
+    fn read(connection: &Connection) -> Result<Self, RecordError> {
+        let mut terms: HashMap<i64, Arc<Terms>> = HashMap::new();
+        connection.for_each("SELECT id, body FROM terms", &[], |row| {
+            terms.insert(row.get(0)?, Arc::new(parse(&row.get::<String>(1)?, "terms")?));
+            Ok::<_, RecordError>(())
+        })?;
+        let mut packages: HashMap<String, Vec<Arc<Terms>>> = HashMap::new();
+        let sql = "SELECT package, terms FROM package_items ORDER BY package, position";
+        connection.for_each(sql, &[], |row| {
+            let one = terms.get(&row.get(1)?).ok_or(RecordError::Damaged { what: "package's terms" })?;
+            packages.entry(row.get(0)?).or_default().push(Arc::clone(one));
+            Ok::<_, RecordError>(())
+        })?;
+        Ok(Self { terms, packages })
+    }
+
+    /// The terms that an entitlement stands for.
+    fn of(&self, terms: Option<i64>, package: Option<String>) -> Result<&[Arc<Terms>], RecordError> {
+        const DAMAGED: RecordError = RecordError::Damaged { what: "entitlement's terms" };
+        match (terms, package) {
+            (Some(number), None) => self.terms.get(&number).map(std::slice::from_ref).ok_or(DAMAGED),
+            (None, Some(package)) => self.packages.get(&package).map(Vec::as_slice).ok_or(DAMAGED),
+            _ => Err(DAMAGED),
+        }
+    }
 }
 
 fn read_facts(row: &Row<'_>, pseudonyms: &PseudonymKey) -> Result<AccountFacts, RecordError> {

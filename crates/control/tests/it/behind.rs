@@ -27,6 +27,28 @@ pub(crate) fn change_log(database: &Database) -> Vec<(i64, CatalogChange)> {
     rows.into_iter().map(|(n, body)| (n, serde_json::from_str(&body).expect("change"))).collect()
 }
 
+/// What some statements show, all columns of them as text.
+pub(crate) fn tables<const N: usize>(database: &Database, statements: [&str; N]) -> [Vec<Vec<Option<String>>>; N] {
+    match database {
+        Database::Sqlite(path) => {
+            let connection = rusqlite::Connection::open(path).expect("database");
+            statements.map(|sql| {
+                let mut statement = connection.prepare(sql).expect(sql);
+                let columns = statement.column_count();
+                let row = |row: &rusqlite::Row<'_>| (0..columns).map(|column| row.get(column)).collect();
+                statement.query_map([], row).expect(sql).map(|row| row.expect(sql)).collect()
+            })
+        }
+        Database::Postgres(url) => apart(|| {
+            let mut client = client(url);
+            statements.map(|sql| {
+                let rows = client.query(sql, &[]).expect(sql);
+                rows.iter().map(|row| (0..row.len()).map(|column| row.get(column)).collect()).collect()
+            })
+        }),
+    }
+}
+
 /// Runs one statement without parameters, its bytes written as SQLite does, and returns how many
 /// rows it changed.
 pub(crate) fn execute(database: &Database, sql: &str) -> u64 {

@@ -377,6 +377,12 @@ impl Node {
     pub(crate) async fn post(&self, path: &str, body: &impl serde::Serialize) -> Reply {
         self.call(Method::POST, path, serde_json::to_vec(body).expect("json")).await
     }
+    pub(crate) async fn put(&self, path: &str, body: &impl serde::Serialize) -> Reply {
+        self.call(Method::PUT, path, serde_json::to_vec(body).expect("json")).await
+    }
+    pub(crate) async fn delete(&self, path: &str) -> Reply {
+        self.call(Method::DELETE, path, Vec::new()).await
+    }
     pub(crate) async fn product(&self, id: &str) {
         self.post("/products", &serde_json::json!({ "id": id, "access": "open" })).await.ok::<Value>();
     }
