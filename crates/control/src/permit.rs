@@ -51,6 +51,10 @@ pub(crate) enum Permission {
     TokensMint,
     /// Act for the one account that the credential names.
     Delegated,
+    /// Run the users and seats of the company that the credential names.
+    DelegatedUsers,
+    /// Run the customers and gifts of the reseller that the credential names.
+    DelegatedSales,
     /// Read embargo rules.
     EmbargoRead,
     /// Change embargo rules.
@@ -72,7 +76,7 @@ pub(crate) fn allows(role: Role, wanted: Permission) -> bool {
     match role {
         // Delegated calls act for the account that the credential names, and an owner's names none: owners have the
         // undelegated ones.
-        Role::Owner => wanted != P::Delegated,
+        Role::Owner => !matches!(wanted, P::Delegated | P::DelegatedUsers | P::DelegatedSales),
         Role::Publisher => matches!(
             wanted,
             P::Status
@@ -137,6 +141,7 @@ pub(crate) fn allows(role: Role, wanted: Permission) -> bool {
                 | P::CredentialsRead
         ),
         Role::Edge => matches!(wanted, P::FeedRead | P::BlobsRead),
-        Role::Company | Role::Reseller => wanted == P::Delegated,
+        Role::Company => matches!(wanted, P::Delegated | P::DelegatedUsers),
+        Role::Reseller => matches!(wanted, P::Delegated | P::DelegatedSales),
     }
 }

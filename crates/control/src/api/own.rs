@@ -10,7 +10,7 @@ use crate::actor::Actor;
 use crate::condition::Condition;
 use crate::control::{Handle, Lane};
 use crate::error::CallError;
-use crate::permit::Permission::Delegated;
+use crate::permit::Permission::{Delegated, DelegatedSales, DelegatedUsers};
 use crate::{accounts, entitlements, minting, people, resellers};
 use axum::extract::State;
 use http::StatusCode;
@@ -31,23 +31,27 @@ pub(super) fn routes() -> Routes {
                 .answers(&[201])
                 .secret(),
         )
-        .add(get("/admin/v1/own/users", Delegated, "List the company's users, page by page", users))
+        .add(get("/admin/v1/own/users", DelegatedUsers, "List the company's users, page by page", users))
         .add(
-            put(user, Delegated, "Make an account a user of the company, or change its role", put_user)
+            put(user, DelegatedUsers, "Make an account a user of the company, or change its role", put_user)
                 .answers(&[200, 201]),
         )
-        .add(delete(user, Delegated, "End a user's belonging to the company, seats included", remove_user))
-        .add(get("/admin/v1/own/entitlements/{id}/seats", Delegated, "List who has seats, page by page", seats))
-        .add(put(seat, Delegated, "Give a seat to a user of the company", give_seat).answers(&[200, 201]))
-        .add(delete(seat, Delegated, "Take a seat back", take_seat))
-        .add(get("/admin/v1/own/customers", Delegated, "List the reseller's customers, page by page", customers))
-        .add(put(customer, Delegated, "Make an account a customer of the reseller", put_customer).answers(&[200, 201]))
-        .add(delete(customer, Delegated, "End an account's being a customer", remove_customer))
-        .add(get("/admin/v1/own/allocations", Delegated, "List what the reseller may give", allocations))
+        .add(delete(user, DelegatedUsers, "End a user's belonging to the company, seats included", remove_user))
+        .add(get("/admin/v1/own/entitlements/{id}/seats", DelegatedUsers, "List who has seats, page by page", seats))
+        .add(put(seat, DelegatedUsers, "Give a seat to a user of the company", give_seat).answers(&[200, 201]))
+        .add(delete(seat, DelegatedUsers, "Take a seat back", take_seat))
+        .add(get("/admin/v1/own/customers", DelegatedSales, "List the reseller's customers, page by page", customers))
         .add(
-            post("/admin/v1/own/entitlements", Delegated, "Give something out of an allocation", grant).answers(&[201]),
+            put(customer, DelegatedSales, "Make an account a customer of the reseller", put_customer)
+                .answers(&[200, 201]),
         )
-        .add(delete("/admin/v1/own/entitlements/{id}", Delegated, "Take back what was given out of one", revoke))
+        .add(delete(customer, DelegatedSales, "End an account's being a customer", remove_customer))
+        .add(get("/admin/v1/own/allocations", DelegatedSales, "List what the reseller may give", allocations))
+        .add(
+            post("/admin/v1/own/entitlements", DelegatedSales, "Give something out of an allocation", grant)
+                .answers(&[201]),
+        )
+        .add(delete("/admin/v1/own/entitlements/{id}", DelegatedSales, "Take back what was given out of one", revoke))
 }
 
 /// The account that the credential names.

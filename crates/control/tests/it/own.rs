@@ -99,7 +99,7 @@ async fn a_company_runs_its_users_and_seats_and_nobody_elses(engine: Engine) {
     acme.post("/own/entitlements", gift.clone()).await.refused(403, "admin_forbidden");
     acme.get("/own/allocations").await.refused(403, "admin_forbidden");
     acme.put("/own/customers/acme%2Fbob").await.refused(403, "admin_forbidden");
-    acme.delete(&format!("/own/entitlements/{ours}")).await.refused(404, "not_found");
+    acme.delete(&format!("/own/entitlements/{ours}")).await.refused(403, "admin_forbidden");
     acme.post("/entitlements", gift).await.refused(403, "admin_forbidden");
     acme.put("/accounts/acme/users/acme%2Fbob").await.refused(403, "admin_forbidden");
     acme.post("/tokens", json!({ "sub": "alice", "ttl_seconds": 60 })).await.refused(403, "admin_forbidden");
