@@ -4,6 +4,7 @@
 mod api;
 mod assemble;
 mod chores;
+mod edge;
 mod issuers;
 mod lock;
 pub(crate) mod log;

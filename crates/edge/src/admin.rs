@@ -6,6 +6,7 @@
 use crate::catalog::EdgeCatalog;
 use crate::config::Checked;
 use crate::drain::Readiness;
+use crate::feed::{Knowledge, Standing};
 use crate::listen::{ConnInfo, Door, Handler};
 use crate::metrics::{self, Levels};
 use crate::outcome::{End, OutcomeSink, Pen, Route, note_bad_head};
@@ -22,6 +23,7 @@ use hyper::body::Incoming;
 use metrics_exporter_prometheus::PrometheusHandle;
 use penstock_core::reply::Problem;
 use penstock_core::request::Method;
+use penstock_core::time::UnixSeconds;
 use penstock_store::{Store, Totals};
 use serde::Serialize;
 use std::net::IpAddr;
@@ -54,6 +56,10 @@ pub struct AdminParts {
     pub hosts: Vec<String>,
     /// What `/readyz` says.
     pub readiness: Readiness,
+    /// What is known of control elsewhere; `None` beside control.
+    pub standing: Option<Standing>,
+    /// The clock.
+    pub clock: fn() -> UnixSeconds,
     /// For the figures of `/readyz` and `/metrics`.
     pub catalog: Arc<EdgeCatalog>,
     /// For the figures of `/readyz` and `/metrics`.
@@ -91,6 +97,8 @@ struct Ready {
     catalog_blobs: usize,
     store_blobs: usize,
     store_blob_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    knowledge: Option<Knowledge>,
 }
 
 impl AdminService {
@@ -119,7 +127,8 @@ impl AdminService {
     fn readiness(&self) -> Response<Bytes> {
         let counts = self.parts.catalog.counts();
         let Totals { blobs: store_blobs, bytes: store_blob_bytes } = self.parts.store.totals();
-        let ready = self.parts.readiness.is_ready();
+        let knowledge = self.parts.standing.as_ref().map(|standing| standing.at((self.parts.clock)()));
+        let ready = self.parts.readiness.is_ready() && knowledge.is_none_or(|knowledge| knowledge.whole);
         let details = Ready {
             ready,
             products: counts.products,
@@ -128,6 +137,7 @@ impl AdminService {
             catalog_blobs: counts.blobs,
             store_blobs,
             store_blob_bytes,
+            knowledge,
         };
         json(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &details)
     }

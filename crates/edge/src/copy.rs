@@ -32,7 +32,8 @@ pub struct EdgeCopy {
 }
 
 impl EdgeCopy {
-    /// Takes a snapshot of accounts. One that cannot be used leaves the accounts as they were.
+    /// Takes a snapshot of accounts. One that cannot be used leaves the accounts as they were, and is put aside: control
+    /// makes another when it misses it.
     fn rest_on(&self, blob: BlobId) {
         let begun = Instant::now();
         match self.snapshot(blob) {
@@ -45,12 +46,20 @@ impl EdgeCopy {
             Err(error) => {
                 let error = &*error as &dyn std::error::Error;
                 tracing::error!(%blob, error, "a snapshot of accounts cannot be used: accounts stay as they were");
+                self.quarantine(blob);
             }
         }
     }
 
+    /// Puts a damaged snapshot aside, so that nobody takes it for one.
+    pub(crate) fn quarantine(&self, blob: BlobId) {
+        if let Err(error) = self.store.quarantine(&blob, "a snapshot of accounts that cannot be used") {
+            tracing::error!(%blob, %error, "a damaged snapshot of accounts cannot be put aside");
+        }
+    }
+
     /// The whole blob as it lies in its map. It is hashed once more: what is in it decides who may read what.
-    fn snapshot(&self, blob: BlobId) -> Result<Snapshot<Bytes>, Box<dyn std::error::Error + Send + Sync>> {
+    pub(crate) fn snapshot(&self, blob: BlobId) -> Result<Snapshot<Bytes>, Box<dyn std::error::Error + Send + Sync>> {
         let view = self.store.view(&blob)?;
         let whole = ByteRange::whole(view.size()).ok_or("it is empty")?;
         let bytes = view.load_window(whole)?;

@@ -2,7 +2,7 @@
 //!
 //! It decides nothing about time; `node` moves the stages.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -19,19 +19,34 @@ pub enum Stage {
 }
 
 /// Whether this node should get traffic: what `/readyz` says. Clones share it.
-#[derive(Debug, Clone, Default)]
-pub struct Readiness(Arc<AtomicBool>);
+#[derive(Debug, Clone)]
+pub struct Readiness(Arc<watch::Sender<bool>>);
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(false)))
+    }
+}
 
 impl Readiness {
     /// Whether the node accepts and is not draining.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        *self.0.borrow()
+    }
+
+    /// Waits until the node was ready and is not any more: what never ends by itself ends then, so that a drain need not
+    /// wait for it.
+    pub async fn ended(&self) {
+        let mut ready = self.0.subscribe();
+        // The sender is ours, so it outlives the waiting.
+        let _ = ready.wait_for(|ready| *ready).await;
+        let _ = ready.wait_for(|ready| !*ready).await;
     }
 
     /// Set by the node alone: once all workers accept, and when a drain begins.
     pub fn set(&self, ready: bool) {
-        self.0.store(ready, Ordering::Release);
+        self.0.send_replace(ready);
     }
 }
 

@@ -4,7 +4,8 @@
 //! what else changed is reported as waiting for the next start. Also here: noticing that the files changed. It must not touch sockets.
 
 use crate::config::{
-    Checked, ConfigProblem, ControlConfig, DataConfig, Database, KeysFrom, Limits, ListenConfig, TokensConfig,
+    Checked, ConfigProblem, ControlConfig, DataConfig, Database, FollowConfig, KeysFrom, Limits, ListenConfig,
+    TokensConfig,
 };
 use crate::descriptors::Shares;
 use crate::listen::tls::{TlsError, TlsFront, read_certificate};
@@ -107,7 +108,7 @@ fn at_next_start(started: &Checked, next: &Checked) -> Vec<&'static str> {
     let DataConfig { dir, access, open_blobs_max, io_threads, scrub_bytes_per_second } = &started.data;
     let ListenConfig { https, http, admin, admin_hosts: _, workers, proxy_from, tokens_over_http, unsent_bytes_max } =
         &started.listen;
-    let ControlConfig { url, database } = &started.control;
+    let ControlConfig { follow, database } = &started.control;
     let TokensConfig { issuers, passport_bytes_max } = &started.tokens;
     [
         ("role", started.role != next.role),
@@ -127,7 +128,10 @@ fn at_next_start(started: &Checked, next: &Checked) -> Vec<&'static str> {
         ("tls.key", started.tls.is_some() != next.tls.is_some()),
         ("tokens.issuers", *issuers != next.tokens.issuers),
         ("tokens.passport_bytes_max", *passport_bytes_max != next.tokens.passport_bytes_max),
-        ("control.url", *url != next.control.url),
+        ("control.url", differ(follow, &next.control.follow, |one| &one.url)),
+        ("control.credential", differ(follow, &next.control.follow, |one| &one.credential)),
+        ("control.key", differ(follow, &next.control.follow, |one| &one.key)),
+        ("control.ca", differ(follow, &next.control.follow, |one| &one.ca)),
         ("control.database", !is_same(database, dir, &next.control.database, &next.data.dir)),
         ("origin.url", started.origin_url != next.origin_url),
         ("log.format", started.log.format != next.log.format),
@@ -135,6 +139,15 @@ fn at_next_start(started: &Checked, next: &Checked) -> Vec<&'static str> {
     .into_iter()
     .filter_map(|(key, differs)| differs.then_some(key))
     .collect()
+}
+
+/// Whether one part of what is followed is another one.
+fn differ<T: PartialEq>(
+    started: &Option<FollowConfig>,
+    next: &Option<FollowConfig>,
+    part: impl Fn(&FollowConfig) -> &T,
+) -> bool {
+    started.as_ref().map(&part) != next.as_ref().map(&part)
 }
 
 /// Whether a database is written down as it was: its file may be named from the data directory, which may have moved.

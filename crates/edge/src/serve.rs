@@ -10,6 +10,7 @@ use self::product::ChannelAsked;
 use crate::body::Body;
 use crate::catalog::EdgeCatalog;
 use crate::config::Checked;
+use crate::feed::Standing;
 use crate::geo::Geo;
 use crate::listen::{ConnInfo, Handler, Wire};
 use crate::outcome::{OutcomeSink, Pen, Route, note_bad_head};
@@ -56,6 +57,8 @@ pub struct ServerParts {
     pub policies: Arc<Policies>,
     /// Where peers are.
     pub geo: Arc<Geo>,
+    /// What is known of control elsewhere; `None` beside control.
+    pub standing: Option<Standing>,
     /// The clock.
     pub clock: fn() -> UnixSeconds,
     /// Where outcomes go, usually a [`crate::outcome::Ledger`].
@@ -69,6 +72,7 @@ type Named = Result<Arc<Passport>, TokenFault>;
 pub struct Server {
     shelf: Shelf,
     catalog: Arc<EdgeCatalog>,
+    standing: Option<Standing>,
     passports: Arc<Passports>,
     policies: Arc<Policies>,
     geo: Arc<Geo>,
@@ -85,6 +89,7 @@ impl Server {
             shelf: Shelf::new(parts.store, parts.io_threads),
             catalog: parts.catalog,
             passports: parts.passports,
+            standing: parts.standing,
             policies: parts.policies,
             geo: parts.geo,
             clock: parts.clock,
@@ -102,6 +107,13 @@ impl Server {
         pen: &mut Pen,
     ) -> Result<Response<Body>, Refused> {
         check_host(head)?;
+        if self.standing.as_ref().is_some_and(|standing| !standing.is_whole()) {
+            // Nothing is known, so nobody may be told that something does not exist.
+            return Err(Refused::because(
+                Problem::Unavailable,
+                "this edge has heard nothing from its control node yet",
+            ));
+        }
         let target = Target::parse(head.uri.path(), head.uri.query())?;
         pen.outcome().route = Route::of(&target);
         if target == Target::Reports {

@@ -22,11 +22,11 @@ mod ring;
 mod rings;
 #[cfg(test)]
 mod testing;
-mod url;
 mod verifier;
 
+pub use crate::web::{TlsSetupError, UrlError, WebUrl as JwksUrl, client_config};
 pub use claims::{ATTRIBUTE_BYTES_MAX, ATTRIBUTES_MAX, Claims, DATE_SECONDS_MAX, DEVICE_BYTES_MAX};
-pub use fetch::{FetchError, Fetched, HttpFetcher, JwksFetcher, TlsSetupError, client_config};
+pub use fetch::{FetchError, Fetched, HttpFetcher, JwksFetcher};
 pub use issuer::{
     AUDIENCES_MAX, ISSUER_NAME_BYTES_MAX, ISSUER_TEXT_BYTES_MAX, Issuer, IssuerError, LEEWAY_SECONDS_DEFAULT,
     LEEWAY_SECONDS_MAX,
@@ -38,7 +38,6 @@ pub use refresh::{Next, Refresher, STALE_SECONDS_DEFAULT, Unknown};
 pub use refusal::{Member, Part, TokenRefusal, UnknownKey};
 pub use ring::{ISSUERS_MAX, KEYS_TRIED_MAX, KeyRing, KeyRingError};
 pub use rings::{KeyRings, Remote};
-pub use url::{JwksUrl, UrlError};
 pub use verifier::{Moment, NoClaims, Verifier};
 
 use self::claims::Payload;

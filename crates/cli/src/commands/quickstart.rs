@@ -156,7 +156,11 @@ impl Tour<'_> {
         let first = |list: &[std::net::SocketAddr]| list.first().copied().context("the node has no such address");
         let wanted =
             MintToken { sub: TOKEN_ACCOUNT.to_owned(), products: Vec::new(), ttl_seconds: TOKEN_LIFE.as_secs() };
-        let token = self.node.control().mint_token(&wanted, now())?;
+        let token = self
+            .node
+            .control()
+            .ok_or_else(|| anyhow::anyhow!("this node has no control"))?
+            .mint_token(&wanted, now())?;
         certificate::replace(&self.layout.token(), format!("{}\n", token.token).as_bytes(), 0o600)?;
         Ok(Document {
             https_url: marker_url("https", first(&addresses.https)?),

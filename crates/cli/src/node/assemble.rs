@@ -2,16 +2,19 @@
 
 use super::api::ControlApi;
 use super::chores::{Chores, renew};
+use super::edge::{self, FollowError, NoApi};
 use super::issuers::{Fetching, Issuers, IssuersError};
 use super::lock::{DataDirLock, LockError};
 use super::settings::{self, SettingsError};
 use penstock_control::{Control, ControlError, ControlOptions, SecretText, pseudonym_key};
+use penstock_core::account::PseudonymKey;
 use penstock_edge::admin::{AdminParts, AdminService};
 use penstock_edge::catalog::EdgeCatalog;
-use penstock_edge::config::{Access, Checked, Database};
+use penstock_edge::config::{Access, Checked, Database, Role};
 use penstock_edge::copy::EdgeCopy;
 use penstock_edge::drain::Readiness;
 use penstock_edge::explain::EdgeExplainer;
+use penstock_edge::feed::{Follower, Following};
 use penstock_edge::geo::{Geo, GeoError};
 use penstock_edge::listen::tcp::{BindError, Inherited};
 use penstock_edge::metrics;
@@ -66,6 +69,9 @@ pub(crate) enum NodeError {
     /// The database of places.
     #[error("cannot use geo.database")]
     Geo(#[from] GeoError),
+    /// An edge cannot follow.
+    #[error("cannot follow control")]
+    Follow(#[from] FollowError),
     /// The system gives no random bytes.
     #[error("the system gave no random bytes")]
     Random(#[source] getrandom::Error),
@@ -81,7 +87,8 @@ pub(crate) struct Assembled {
 pub(crate) struct Kept {
     _fetching: Option<Fetching>,
     _chores: Option<Chores>,
-    control: Control,
+    _following: Option<Following>,
+    control: Option<Control>,
     _lock: DataDirLock,
 }
 
@@ -91,9 +98,9 @@ impl Assembled {
         self.node.addresses()
     }
 
-    /// The system of record.
-    pub(crate) const fn control(&self) -> &Control {
-        &self.kept.control
+    /// The system of record; an edge has none.
+    pub(crate) const fn control(&self) -> Option<&Control> {
+        self.kept.control.as_ref()
     }
 
     /// The node, to be run, and what must be kept until it has ended.
@@ -132,7 +139,12 @@ pub(crate) fn assemble_held(
     let geo = Arc::new(Geo::open(config.geo.database.as_deref())?);
     let store = open_store(&config)?;
     let catalog = Arc::new(EdgeCatalog::default());
-    let accounts = Arc::new(Accounts::new(pseudonym_key(&config.data.dir).map_err(ControlError::from)?));
+    let pseudonyms = match config.role {
+        // Control tells it; until then nobody's account is known under anything.
+        Role::Edge => PseudonymKey::from_bytes(random()?),
+        Role::All | Role::Control => pseudonym_key(&config.data.dir).map_err(ControlError::from)?,
+    };
+    let accounts = Arc::new(Accounts::new(pseudonyms));
     let revoked = Arc::new(Revoked::default());
     let policies = Arc::new(Policies::default());
     policies.configure(&config);
@@ -144,20 +156,32 @@ pub(crate) fn assemble_held(
         store: store.clone(),
         clock: crate::commands::now,
     };
-    let control = open_control(&config, &store, copy)?;
-    renew(&control);
-    let issuers = Issuers::open(&config, &control)?;
-    let mut secret = [0; 32];
-    getrandom::fill(&mut secret).map_err(NodeError::Random)?;
+    let (control, issuers, follower) = match &config.control.follow {
+        None => {
+            let control = open_control(&config, &store, copy)?;
+            renew(&control);
+            let issuers = Issuers::open(&config, Some(&control))?;
+            (Some(control), issuers, None)
+        }
+        Some(follow) => {
+            let issuers = Issuers::open(&config, None)?;
+            let follower = edge::follower(follow, &config.data.dir, copy, &issuers)?;
+            (None, issuers, Some(follower))
+        }
+    };
+    let standing = follower.as_ref().map(Follower::standing);
+    let secret = random()?;
     let passports =
         Arc::new(Passports::new(accounts, revoked, issuers.gate(), secret, config.tokens.passport_bytes_max));
-    control.explain_with(Arc::new(EdgeExplainer {
-        catalog: Arc::clone(&catalog),
-        passports: Arc::clone(&passports),
-        policies: Arc::clone(&policies),
-        geo: Arc::clone(&geo),
-        clock: crate::commands::now,
-    }));
+    if let Some(control) = &control {
+        control.explain_with(Arc::new(EdgeExplainer {
+            catalog: Arc::clone(&catalog),
+            passports: Arc::clone(&passports),
+            policies: Arc::clone(&policies),
+            geo: Arc::clone(&geo),
+            clock: crate::commands::now,
+        }));
+    }
 
     let ledger = Arc::new(Ledger::new(access_log(&config)));
     let readiness = Readiness::default();
@@ -167,15 +191,21 @@ pub(crate) fn assemble_held(
         passports,
         policies,
         geo,
+        standing: standing.clone(),
         clock: crate::commands::now,
         io_threads: config.data.io_threads,
         plain_tokens: if config.listen.tokens_over_http { PlainTokens::Accept } else { PlainTokens::Refuse },
         outcomes: ledger.clone(),
     });
     let admin = Arc::new(AdminService::new(AdminParts {
-        api: Arc::new(ControlApi::new(&control)),
+        api: match &control {
+            Some(control) => Arc::new(ControlApi::new(control, readiness.clone())),
+            None => Arc::new(NoApi),
+        },
         hosts: config.listen.admin_hosts.clone(),
         readiness: readiness.clone(),
+        standing,
+        clock: crate::commands::now,
         catalog,
         store: store.clone(),
         outcomes: ledger.clone(),
@@ -203,9 +233,17 @@ pub(crate) fn assemble_held(
         readiness,
         on_reload: Box::new(told),
     })?;
-    let chores = Chores::start(&control, &store, scrub).map_err(NodeError::Threads)?;
+    let chores = Chores::start(control.as_ref(), &store, scrub).map_err(NodeError::Threads)?;
     let fetching = if fetches { issuers.fetch()? } else { None };
-    Ok(Assembled { node, kept: Kept { _fetching: fetching, _chores: Some(chores), control, _lock: lock } })
+    let following = follower.map(Follower::start).transpose().map_err(FollowError::Thread)?;
+    let kept = Kept { _fetching: fetching, _chores: Some(chores), _following: following, control, _lock: lock };
+    Ok(Assembled { node, kept })
+}
+
+fn random() -> Result<[u8; 32], NodeError> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(NodeError::Random)?;
+    Ok(bytes)
 }
 
 fn open_store(config: &Checked) -> Result<Store, OpenError> {

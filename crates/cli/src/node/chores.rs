@@ -25,28 +25,15 @@ pub(crate) struct Chores {
 }
 
 impl Chores {
-    /// Starts the threads; `scrub` is a rate in bytes a second, `None` means never.
+    /// Starts the threads, without control those of an edge; `scrub` is a rate in bytes a second, `None` means never.
     ///
     /// # Errors
     /// When the system gives no threads.
-    pub(crate) fn start(control: &Control, store: &Store, scrub: Option<u64>) -> std::io::Result<Self> {
+    pub(crate) fn start(control: Option<&Control>, store: &Store, scrub: Option<u64>) -> std::io::Result<Self> {
         let mut chores = Self { words: Vec::new(), threads: Vec::new() };
-        let control = control.clone();
-        let heads = control.clone();
-        chores.spawn("penstock-heads", move |word| {
-            while rest(word, RENEW_EVERY) {
-                renew(&heads);
-                forget(&heads);
-            }
-        })?;
-        let accounts = control.clone();
-        chores.spawn("penstock-accounts", move |word| {
-            // What was imported before a crash is told now.
-            snapshot(&accounts);
-            while rest(word, SNAPSHOT_EVERY) {
-                snapshot(&accounts);
-            }
-        })?;
+        if let Some(control) = control {
+            chores.keep_record(control)?;
+        }
         if let Some(bytes_per_second) = scrub {
             let store = store.clone();
             chores.spawn("penstock-scrub", move |word| {
@@ -58,6 +45,24 @@ impl Chores {
             })?;
         }
         Ok(chores)
+    }
+
+    fn keep_record(&mut self, control: &Control) -> std::io::Result<()> {
+        let heads = control.clone();
+        self.spawn("penstock-heads", move |word| {
+            while rest(word, RENEW_EVERY) {
+                renew(&heads);
+                forget(&heads);
+            }
+        })?;
+        let accounts = control.clone();
+        self.spawn("penstock-accounts", move |word| {
+            // What was imported before a crash is told now.
+            snapshot(&accounts);
+            while rest(word, SNAPSHOT_EVERY) {
+                snapshot(&accounts);
+            }
+        })
     }
 
     fn spawn(&mut self, name: &str, work: impl FnOnce(&Receiver<()>) + Send + 'static) -> std::io::Result<()> {

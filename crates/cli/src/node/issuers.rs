@@ -1,6 +1,7 @@
 //! Who may vouch for players on this node: control itself, and the issuers of the config, with their keys kept fresh.
 
 use penstock_control::Control;
+use penstock_core::keys::PublicKey;
 use penstock_edge::config::{Checked, IssuerConfig, KeysFrom};
 use penstock_edge::passport::TokenGate;
 use penstock_edge::token::{
@@ -44,12 +45,14 @@ pub(crate) struct Issuers {
 }
 
 impl Issuers {
-    /// Reads the keys that lie in files. Those of URLs come later, from [`Self::fetch`].
+    /// Reads the keys that lie in files. Those of URLs come later, from [`Self::fetch`]; that of a control node elsewhere
+    /// with its feed.
     ///
     /// # Errors
     /// [`IssuersError`].
-    pub(crate) fn open(config: &Checked, control: &Control) -> Result<Self, IssuersError> {
-        let mut known = vec![(Issuer::control(), JwksKeys::of_control(&control.token_key()))];
+    pub(crate) fn open(config: &Checked, control: Option<&Control>) -> Result<Self, IssuersError> {
+        let own = control.map(|control| JwksKeys::of_control(&control.token_key())).unwrap_or_default();
+        let mut known = vec![(Issuer::control(), own)];
         let mut remotes = Vec::new();
         let mut is_remote_secure = None;
         for IssuerConfig { issuer, keys, .. } in &config.tokens.issuers {
@@ -71,6 +74,12 @@ impl Issuers {
     /// What verifies tokens.
     pub(crate) fn gate(&self) -> Arc<TokenGate> {
         Arc::clone(&self.gate)
+    }
+
+    /// What takes the key of a control node elsewhere.
+    pub(crate) fn take_control_key(&self) -> impl Fn(&PublicKey) + Send + use<> {
+        let rings = Arc::clone(&self.rings);
+        move |key| rings.replace(Issuer::control().name(), &JwksKeys::of_control(key))
     }
 
     /// What takes files of keys again, and the networks that may fail.

@@ -10,6 +10,8 @@ mod components;
 mod crash;
 mod drain;
 mod entitled;
+mod follow;
+mod follow_crash;
 mod journey;
 mod liar;
 mod people;

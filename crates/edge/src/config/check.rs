@@ -6,6 +6,7 @@ use super::checked::{
     Access, Checked, ControlConfig, DataConfig, Database, DatabaseUrl, GeoConfig, Limits, ListenConfig, LogConfig,
     LogFormat, Role, Source, TlsFiles, TokensConfig,
 };
+use super::follow;
 use super::level;
 use super::raw::Config;
 use super::source::Written;
@@ -122,7 +123,7 @@ pub(super) fn check(config: &Config, written: Written, base: Option<&Path>) -> R
     Ok(Checked { notes: problems, places, ..checked })
 }
 
-struct Checker<'a> {
+pub(super) struct Checker<'a> {
     written: Written,
     base: Option<&'a Path>,
 }
@@ -279,13 +280,8 @@ impl Checker<'_> {
                 Database::Sqlite(PathBuf::new())
             }
         };
-        if role == Role::Edge && control.url.is_empty() {
-            self.wrong("control.url", "is missing: an edge must know its control node's admin URL");
-        }
-        if !control.url.is_empty() && !control.url.starts_with("https://") && !control.url.starts_with("http://") {
-            self.wrong("control.url", "must start with https:// (or http:// on loopback)");
-        }
-        ControlConfig { url: Some(control.url.clone()).filter(|url| !url.is_empty()), database }
+        let follow = if role == Role::Edge { follow::check(self, config) } else { None };
+        ControlConfig { follow, database }
     }
 
     fn origin(&mut self, config: &Config) -> Option<String> {
@@ -361,7 +357,6 @@ impl Checker<'_> {
         let default = Config::default();
         for (key, is_set) in [
             ("tls.acme", config.tls != default.tls && !config.tls.acme.is_empty()),
-            ("control.url", config.control.url != default.control.url),
             ("origin.url", config.origin != default.origin),
             ("cache.bytes_max", config.cache != default.cache),
             ("quic.enabled", config.quic.enabled != default.quic.enabled),
@@ -420,17 +415,17 @@ impl Checker<'_> {
         Duration::from_secs(self.within(key, value, 1, DAY_SECONDS))
     }
 
-    fn path(&self, text: &str) -> PathBuf {
+    pub(super) fn path(&self, text: &str) -> PathBuf {
         self.base.map_or_else(|| PathBuf::from(text), |base| base.join(text))
     }
 
-    fn present(&mut self, key: &str, path: &Path) {
+    pub(super) fn present(&mut self, key: &str, path: &Path) {
         if !path.exists() {
             self.note(key, ProblemKind::Surroundings, &format!("{} is not there (yet)", path.display()));
         }
     }
 
-    fn wrong(&mut self, key: &str, message: &str) {
+    pub(super) fn wrong(&mut self, key: &str, message: &str) {
         self.note(key, ProblemKind::Value, message);
     }
 
@@ -539,10 +534,10 @@ mod tests {
     #[test]
     fn what_this_version_cannot_run_is_accepted_by_check_and_refused_at_start() {
         use super::super::checked::NotYet;
-        let text = "role = \"edge\"\n[control]\nurl = \"https://control.example:8444\"\n[tls]\ncert=\"c\"\nkey=\"k\"\n";
+        let text = "[origin]\nurl = \"s3://bucket/blobs\"\n[tls]\ncert=\"c\"\nkey=\"k\"\n";
         let checked = Config::parse(text, &Environment::default(), None).expect("accepted");
         assert!(checked.notes().iter().all(|note| !note.kind.is_error_in_check()));
-        assert_eq!(checked.runnable(), Err(NotYet::RoleEdge));
+        assert_eq!(checked.runnable(), Err(NotYet::Origin));
         let postgres =
             Config::parse("[control]\ndatabase = \"postgres://db/penstock\"\n", &Environment::default(), None);
         let postgres = postgres.expect("accepted");

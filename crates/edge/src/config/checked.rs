@@ -2,6 +2,7 @@
 
 use super::check::{ConfigProblem, Place};
 use super::env::Environment;
+use super::follow::FollowConfig;
 use super::network::Network;
 use super::raw::Config;
 use super::steer::{RatesConfig, RolloutsConfig};
@@ -131,8 +132,8 @@ pub struct GeoConfig {
 /// `[control]`, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ControlConfig {
-    /// Where an edge's control node is.
-    pub url: Option<String>,
+    /// What an edge follows; `None` for other roles.
+    pub follow: Option<FollowConfig>,
     /// The database.
     pub database: Database,
 }
@@ -225,9 +226,6 @@ pub(super) struct Source {
 /// Why a correct configuration cannot be run by this version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotYet {
-    /// Role `edge`.
-    #[error("role = \"edge\" follows a control node's feed, which comes with a later version: run role = \"all\"")]
-    RoleEdge,
     /// An origin elsewhere.
     #[error("origin.url: origins beyond this node's own store come with a later version: leave it empty")]
     Origin,
@@ -270,9 +268,6 @@ impl Checked {
     /// # Errors
     /// Names the first thing that comes with a later version.
     pub const fn runnable(&self) -> Result<(), NotYet> {
-        if matches!(self.role, Role::Edge) {
-            return Err(NotYet::RoleEdge);
-        }
         if self.origin_url.is_some() {
             return Err(NotYet::Origin);
         }

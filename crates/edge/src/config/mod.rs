@@ -7,6 +7,7 @@
 mod check;
 mod checked;
 mod env;
+mod follow;
 mod level;
 mod network;
 mod raw;
@@ -21,6 +22,7 @@ pub use checked::{
     LogFormat, NotYet, Role, TlsFiles, TokensConfig,
 };
 pub use env::Environment;
+pub use follow::FollowConfig;
 pub use network::Network;
 pub(crate) use network::peer_prefix;
 pub use raw::Config;

@@ -113,8 +113,14 @@ section! {
 section! {
     /// `[control]`: the system of record.
     Control in "control" {
-        /// Admin URL of the control node, for role `edge`. Accepted; used from a later version.
+        /// Admin URL of the control node that role `edge` follows. `https`, but on loopback.
         url: String = "",
+        /// File with the credential that control knows this edge by; of role `edge`. Read again for every connection.
+        credential: String = "",
+        /// Control's channel key, `ed25519:…`: what control tells of accounts must be signed by it.
+        key: String = "",
+        /// PEM file with the authorities that vouch for control's certificate; empty means the system's.
+        ca: String = "",
         /// The database of roles `all` and `control`: `sqlite:FILE` (from the data directory) or `postgres://…`. A URL
         /// with a password belongs in the environment: `PENSTOCK__CONTROL__DATABASE`.
         database: String = "sqlite:control.sqlite",

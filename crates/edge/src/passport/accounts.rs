@@ -3,6 +3,7 @@
 //! Told by control, one account at a time. Each change moves the generation of the account's slot, which is how cached
 //! passports notice. It must not know a name, and no lock is held longer than one lookup.
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use penstock_core::account::{AccountFacts, AccountKey, PseudonymKey, Terms};
 use penstock_core::snapshot::Snapshot;
@@ -25,7 +26,7 @@ struct Told {
 
 /// All accounts that were told of.
 pub struct Accounts {
-    pseudonyms: PseudonymKey,
+    pseudonyms: ArcSwap<PseudonymKey>,
     base: RwLock<Option<Arc<Snapshot<Bytes>>>>,
     shards: [RwLock<HashMap<AccountKey, Told>>; SHARDS],
     generations: Box<[AtomicU32; GENERATIONS]>,
@@ -38,7 +39,7 @@ impl Accounts {
     #[must_use]
     pub fn new(pseudonyms: PseudonymKey) -> Self {
         Self {
-            pseudonyms,
+            pseudonyms: ArcSwap::from_pointee(pseudonyms),
             base: RwLock::default(),
             shards: std::array::from_fn(|_| RwLock::default()),
             generations: Box::new(std::array::from_fn(|_| AtomicU32::new(0))),
@@ -48,8 +49,14 @@ impl Accounts {
 
     /// What makes this fleet's pseudonyms.
     #[must_use]
-    pub const fn pseudonyms(&self) -> &PseudonymKey {
-        &self.pseudonyms
+    pub fn pseudonyms(&self) -> PseudonymKey {
+        **self.pseudonyms.load()
+    }
+
+    /// Takes what makes the fleet's pseudonyms, once control told it.
+    pub fn set_pseudonyms(&self, pseudonyms: PseudonymKey) {
+        self.pseudonyms.store(Arc::new(pseudonyms));
+        self.all_changed();
     }
 
     /// What is known of an account. May wait for the disk where the snapshot's page is not in memory.
@@ -93,10 +100,31 @@ impl Accounts {
         for shard in &self.shards {
             shard.write().unwrap_or_else(PoisonError::into_inner).retain(|_, told| told.sequence > sequence);
         }
+        self.all_changed();
+        self.terms.lock().unwrap_or_else(PoisonError::into_inner).retain(|terms| Arc::strong_count(terms) > 1);
+    }
+
+    /// Takes other accounts in place of all: a snapshot, and what was told of later than it.
+    pub fn replace(&self, snapshot: Option<Snapshot<Bytes>>, told: Vec<(u64, AccountKey, Option<AccountFacts>)>) {
+        let mut shards: [HashMap<AccountKey, Told>; SHARDS] = std::array::from_fn(|_| HashMap::new());
+        for (sequence, account, facts) in told {
+            let facts = facts.map(|facts| Arc::new(self.interned(facts)));
+            shards[shard(&account)].insert(account, Told { sequence, facts });
+        }
+        // Whoever is looked up meanwhile is found as it was or as it is.
+        *self.base.write().unwrap_or_else(PoisonError::into_inner) = snapshot.map(Arc::new);
+        for (old, new) in self.shards.iter().zip(shards) {
+            *old.write().unwrap_or_else(PoisonError::into_inner) = new;
+        }
+        self.all_changed();
+        self.terms.lock().unwrap_or_else(PoisonError::into_inner).retain(|terms| Arc::strong_count(terms) > 1);
+    }
+
+    /// Every cached passport reads its facts again.
+    fn all_changed(&self) {
         for generation in &*self.generations {
             generation.fetch_add(1, Ordering::Release);
         }
-        self.terms.lock().unwrap_or_else(PoisonError::into_inner).retain(|terms| Arc::strong_count(terms) > 1);
     }
 
     /// How many the snapshot has, and how many changed since.
@@ -172,6 +200,20 @@ mod tests {
         assert_eq!(accounts.counts(), (3, 2));
         accounts.rest_on(snapshot(7, &[(a, Standing::Active)]));
         assert_eq!((standing(b), accounts.counts()), (None, (1, 0)));
+    }
+
+    #[test]
+    fn other_accounts_take_the_place_of_all() {
+        let accounts = Accounts::new(PseudonymKey::from_bytes([1; 32]));
+        let [a, b, c] = [1, 2, 3].map(|number| AccountKey([number; 16]));
+        accounts.rest_on(snapshot(5, &[(a, Standing::Active)]));
+        accounts.set(9, b, Some(facts(Standing::Active)));
+        let before = accounts.generation(&a);
+        accounts.replace(None, vec![(3, c, Some(facts(Standing::OnHold)))]);
+        assert_eq!(accounts.counts(), (0, 1));
+        assert_eq!(accounts.get(&a), None);
+        assert_eq!(accounts.get(&c).map(|facts| facts.standing), Some(Standing::OnHold));
+        assert_ne!(accounts.generation(&a), before);
     }
 
     #[test]

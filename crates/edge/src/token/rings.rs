@@ -9,7 +9,7 @@ use super::jwks::{JwksError, JwksKeys};
 use super::refresh::{Next, Refresher};
 use super::refusal::UnknownKey;
 use super::ring::{KeyRing, KeyRingError};
-use super::url::JwksUrl;
+use crate::web::WebUrl as JwksUrl;
 use arc_swap::ArcSwap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

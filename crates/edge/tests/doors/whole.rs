@@ -85,6 +85,7 @@ impl Whole {
         let policies = Arc::new(Policies::default());
         policies.configure(&config);
         let data = Arc::new(Server::new(ServerParts {
+            standing: None,
             store: store.clone(),
             catalog: Arc::clone(&catalog),
             passports: nobody(),
@@ -96,6 +97,8 @@ impl Whole {
             outcomes: Arc::clone(&sink),
         }));
         let admin = Arc::new(AdminService::new(AdminParts {
+            standing: None,
+            clock: || UnixSeconds(1),
             api: Arc::new(Nothing),
             hosts: config.listen.admin_hosts.clone(),
             readiness: readiness.clone(),

@@ -38,6 +38,8 @@ impl Admin {
         let rig = Rig::new();
         let readiness = Readiness::default();
         let service = Arc::new(AdminService::new(AdminParts {
+            standing: None,
+            clock: || penstock_core::time::UnixSeconds(1),
             api: Arc::new(Echo),
             hosts: vec!["ops.example".to_owned()],
             readiness: readiness.clone(),

@@ -107,6 +107,7 @@ impl Rig {
         let verifier = Arc::clone(&issuer) as Arc<dyn Verifier>;
         let (policies, geo) = (Arc::new(Policies::default()), Arc::new(Geo::default()));
         let server = Arc::new(Server::new(ServerParts {
+            standing: None,
             store: store.clone(),
             catalog: Arc::clone(&catalog),
             passports: Arc::new(Passports::new(

@@ -1,4 +1,4 @@
-//! Where an issuer publishes its keys: an `https` or `http` URL, checked once.
+//! Where another server is: an `https` or `http` URL, checked once.
 
 use http::Uri;
 use std::fmt;
@@ -8,7 +8,7 @@ const URL_BYTES_MAX: usize = 2048;
 
 /// An absolute `https` or `http` URL without user info. Prints without its query, which may hold a key.
 #[derive(Clone, PartialEq, Eq)]
-pub struct JwksUrl {
+pub struct WebUrl {
     secure: bool,
     /// As a `Host` header has it.
     authority: String,
@@ -36,7 +36,7 @@ pub enum UrlError {
     Fragment,
 }
 
-impl JwksUrl {
+impl WebUrl {
     /// Checks a URL.
     ///
     /// # Errors
@@ -78,30 +78,43 @@ impl JwksUrl {
         Ok(Self { secure, authority: authority.to_string(), host, port, target })
     }
 
-    /// Whether it is `https`. Keys that come over plain `http` are whatever the network makes of them.
+    /// Whether it is `https`. What comes over plain `http` is whatever the network makes of it.
     #[must_use]
     pub const fn is_secure(&self) -> bool {
         self.secure
     }
 
-    pub(super) fn authority(&self) -> &str {
+    /// Whether it names this machine by address, or as localhost.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        self.host.eq_ignore_ascii_case("localhost")
+            || self.host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+
+    /// The URL of another target on the same server, below this one's path.
+    pub(crate) fn at(&self, target: &str) -> Self {
+        let base = self.target.split('?').next().unwrap_or_default().trim_end_matches('/');
+        Self { target: format!("{base}{target}"), ..self.clone() }
+    }
+
+    pub(crate) fn authority(&self) -> &str {
         &self.authority
     }
 
-    pub(super) fn host(&self) -> &str {
+    pub(crate) fn host(&self) -> &str {
         &self.host
     }
 
-    pub(super) const fn port(&self) -> u16 {
+    pub(crate) const fn port(&self) -> u16 {
         self.port
     }
 
-    pub(super) fn target(&self) -> &str {
+    pub(crate) fn target(&self) -> &str {
         &self.target
     }
 }
 
-impl fmt::Display for JwksUrl {
+impl fmt::Display for WebUrl {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.secure { "https" } else { "http" };
         let path = self.target.split('?').next().unwrap_or_default();
@@ -109,9 +122,9 @@ impl fmt::Display for JwksUrl {
     }
 }
 
-impl fmt::Debug for JwksUrl {
+impl fmt::Debug for WebUrl {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "JwksUrl({self})")
+        write!(out, "WebUrl({self})")
     }
 }
 
@@ -121,10 +134,10 @@ mod tests {
 
     #[test]
     fn urls_are_taken_apart() {
-        let url = JwksUrl::parse("https://idp.example/keys?key=secret").expect("good");
+        let url = WebUrl::parse("https://idp.example/keys?key=secret").expect("good");
         assert_eq!((url.host(), url.port(), url.target()), ("idp.example", 443, "/keys?key=secret"));
-        assert_eq!(format!("{url:?}"), "JwksUrl(https://idp.example/keys)");
-        let url = JwksUrl::parse("http://[::1]:8080").expect("good");
+        assert_eq!(format!("{url:?}"), "WebUrl(https://idp.example/keys)");
+        let url = WebUrl::parse("http://[::1]:8080").expect("good");
         assert_eq!((url.host(), url.port(), url.target(), url.authority()), ("::1", 8080, "/", "[::1]:8080"));
         assert!(!url.is_secure());
     }
@@ -145,7 +158,7 @@ mod tests {
             ("https://user:word@a/keys", UrlError::UserInfo),
             ("https://a/keys#part", UrlError::Fragment),
         ] {
-            assert_eq!(JwksUrl::parse(text), Err(error), "{text}");
+            assert_eq!(WebUrl::parse(text), Err(error), "{text}");
         }
     }
 }
