@@ -138,7 +138,7 @@ impl EdgeExplainer {
         if question.install.is_some() && install.is_none() {
             steps.push(step("channel", "no install can be called so, and an edge refuses the request".to_owned()));
         }
-        let names = Names::of(passport, install.as_ref(), pseudonyms);
+        let names = Names::of(passport, install.as_ref(), &pseudonyms);
         for name in offered.rollout().map(turn::named).unwrap_or_default() {
             steps.push(step(
                 "segment",
@@ -152,7 +152,7 @@ impl EdgeExplainer {
             ));
         }
         let choice = offered.choose(self.policies.brake(product, channel), |rollout| {
-            let (turn, grounds) = inquirer.explain(rollout, &segments, pseudonyms, scene.now);
+            let (turn, grounds) = inquirer.explain(rollout, &segments, &pseudonyms, scene.now);
             steps.extend(grounds.into_iter().map(|grounds| step("rollout", grounds)));
             turn
         });

@@ -142,23 +142,24 @@ impl Follower {
 
     /// Connects again and again. Dropped to be ended: between two lines, so that nothing is half known.
     async fn run(mut self) {
-        let mut failures = 0;
+        let (mut failures, mut is_said) = (0, false);
         loop {
             let mut session = Session::new(&mut self);
             let error = session.run().await;
             if session.was_current() {
-                failures = 0;
+                (failures, is_said) = (0, false);
             }
             self.standing.following(false);
-            self.take_failure(&error, failures);
+            is_said |= self.take_failure(&error, is_said);
             failures += 1;
             let random = RandomState::new().build_hasher().finish();
             tokio::time::sleep(pause(failures, random)).await;
         }
     }
 
-    /// Says what ended a session, once and not each time, and what has to be different in the next one.
-    fn take_failure(&mut self, error: &SessionError, failures: u32) {
+    /// Says what ended a session, once and not each time, and what has to be different in the next one. Returns whether it
+    /// was said.
+    fn take_failure(&mut self, error: &SessionError, is_said: bool) -> bool {
         if error.needs_state() {
             self.wants_whole = true;
         }
@@ -167,13 +168,13 @@ impl Follower {
         }
         let age_seconds = self.standing.at((self.parts.clock)()).age_seconds;
         let cause = error as &dyn Error;
-        if error.is_usual() {
-            tracing::debug!(error = cause, "control's feed ended");
-        } else if failures == 0 {
+        let is_new = !error.is_usual() && !is_said;
+        if is_new {
             tracing::error!(error = cause, age_seconds, "control's feed is not heard: what is known stays known");
         } else {
-            tracing::debug!(error = cause, failures, "control's feed is still not heard");
+            tracing::debug!(error = cause, age_seconds, "control's feed ended");
         }
+        is_new
     }
 
     /// Where the next session goes on; `None` asks for the whole state.

@@ -157,7 +157,7 @@ impl Passports {
 
     /// What makes this fleet's pseudonyms.
     #[must_use]
-    pub fn pseudonyms(&self) -> &penstock_core::account::PseudonymKey {
+    pub fn pseudonyms(&self) -> penstock_core::account::PseudonymKey {
         self.accounts.pseudonyms()
     }
 

@@ -194,7 +194,7 @@ impl Server {
     /// The connection's rate, from here on.
     fn pace(&self, conn: &ConnInfo, passport: Option<&Passport>) {
         let segments = || Arc::clone(&self.policies.segments());
-        self.policies.rates().pace(&conn.pacing, conn.protocol, passport, segments, self.passports.pseudonyms());
+        self.policies.rates().pace(&conn.pacing, conn.protocol, passport, segments, &self.passports.pseudonyms());
     }
 
     /// Where the peer is, looked up when it is asked for.

@@ -132,8 +132,10 @@ impl<'f> Session<'f> {
     }
 
     async fn follow(&mut self) -> Result<std::convert::Infallible, SessionError> {
-        if let Some(blob) = self.follower.damaged.take() {
-            connection::report(&self.follower.parts, blob).await.inspect_err(|_| self.follower.damaged = Some(blob))?;
+        if let Some(blob) = self.follower.damaged {
+            // Control may have made another one since, and not know this one any more.
+            not_there(blob, connection::report(&self.follower.parts, blob).await.map(drop)).or_else(gone_is_well)?;
+            self.follower.damaged = None;
         }
         let after = self.follower.wanted();
         let mut lines = connection::follow(&self.follower.parts, after).await?;
@@ -315,7 +317,7 @@ impl<'f> Session<'f> {
         verified.map_err(|error| SessionError::Notice(blob, error))?;
         for _ in 0..TRIES {
             if parts.copy.store.size_of(&blob).is_none() {
-                connection::fetch(parts, blob, &parts.copy.store).await?;
+                not_there(blob, connection::fetch(parts, blob, &parts.copy.store).await)?;
             }
             match parts.copy.snapshot(blob) {
                 Ok(snapshot) if snapshot.sequence() == *sequence => return Ok(()),
@@ -326,7 +328,7 @@ impl<'f> Session<'f> {
                 }
             }
             parts.copy.quarantine(blob);
-            connection::report(parts, blob).await?;
+            not_there(blob, connection::report(parts, blob).await.map(drop))?;
         }
         Err(SessionError::Snapshot(blob))
     }
@@ -339,4 +341,13 @@ impl<'f> Session<'f> {
             tracing::warn!(blob = %before, %error, "an old snapshot of accounts stays behind");
         }
     }
+}
+
+/// A snapshot that control does not have any more was replaced: the state tells by which.
+fn not_there(blob: BlobId, done: Result<(), SessionError>) -> Result<(), SessionError> {
+    done.map_err(|error| if let SessionError::Status(404) = error { SessionError::Snapshot(blob) } else { error })
+}
+
+fn gone_is_well(error: SessionError) -> Result<(), SessionError> {
+    if let SessionError::Snapshot(_) = error { Ok(()) } else { Err(error) }
 }

@@ -74,7 +74,7 @@ impl Server {
         let inquirer = Inquirer { install: asked.install.as_ref(), by_hand: asked.by_hand, passport, place };
         let brake = self.policies.brake(&asked.product, &asked.channel);
         Ok(offered.choose(brake, |rollout| {
-            inquirer.turn(rollout, &self.policies.segments(), self.passports.pseudonyms(), now)
+            inquirer.turn(rollout, &self.policies.segments(), &self.passports.pseudonyms(), now)
         }))
     }
 
