@@ -25,8 +25,8 @@ use penstock_core::trust::follows_revocation;
 /// Offers a registered release in a channel: the single commit point of a publication.
 ///
 /// Offering what is offered already changes nothing while the head is fresh, so that a
-/// publication that was interrupted can simply be run again. While a rollout goes on it is refused, whatever is offered:
-/// nobody is given to everybody by a script that knows nothing of the rollout what only some should have.
+/// publication that was interrupted can simply be run again. While a rollout goes on every move is
+/// refused: a script that knows nothing of it must not give to everybody what only some should have.
 pub(crate) fn move_to(
     node: &Node,
     actor: &Actor,

@@ -34,6 +34,9 @@ fn change(args: &ReleaseOne, verb: &str, output: &Output) -> Done {
     let session: Session = desk::connect(&args.desk)?;
     let change: ReleaseChange = session.post(&path(args, verb), &())?;
     output.result(&change, &line(&change.release))?;
+    for channel in &change.halted {
+        output.note(&format!("the rollout that brought it in channel {channel} is halted"));
+    }
     if change.release.state == ReleaseState::Withdrawn {
         for channel in &change.offered_by {
             output.note(&format!(

@@ -1,7 +1,7 @@
 //! Policy from the desk: revoked tokens, embargo, segments, rollouts and the oldest supported version.
 
 use crate::entitled::{desk, licensed, pull, refused, token};
-use crate::world::{World, command, said, text};
+use crate::world::{World, assert_same, command, said, text};
 use penstock_testkit::Tree;
 use serde_json::{Value, json};
 
@@ -131,4 +131,46 @@ fn a_rollout_is_steered_from_the_desk() {
     let output = command().args(["rollout", "show", "game", "stable", "--to", text(&world.data())]).output();
     let words = said(&output.expect("starts"));
     assert!(words.contains("stable for any platform: 1.1 over 1.0, finished at"), "{words}");
+}
+
+/// Publishes a version of the open product `game`, and offers it to nobody.
+fn publish_quietly(world: &World, tree: &Tree, version: &str) {
+    let build = world.path(&format!("build-{version}"));
+    tree.write(&build).expect("written");
+    let output = command()
+        .args(["publish", text(&build), "--product", "game", "--version", version])
+        .args(["--key", text(&world.path("publisher.key")), "--to", text(&world.data())])
+        .output()
+        .expect("starts");
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+/// From the desk to the disk: nobody at 0 percent, those who ask by hand, everybody, and back when the brake is pulled.
+#[test]
+fn players_follow_a_rollout_and_its_brake() {
+    let (old, new) = (Tree::small_game(75, 200_000), Tree::small_game(76, 200_000));
+    let world = World::awake();
+    world.publish(&old, "1.0");
+    publish_quietly(&world, &new, "1.1");
+    let (player, eager) = (world.path("player"), world.path("eager"));
+    assert_eq!(world.pull(&player)["to"], "1.0");
+    let rollout = |verb: &str, more: &[&str]| desk(&world, &[&["rollout", verb, "game", "stable"], more].concat());
+    rollout("start", &["1.1", "--by-hand", "bypasses"]);
+    assert_eq!((&world.pull(&player)["to"], &world.pull(&eager)["to"]), (&json!("1.0"), &json!("1.0")));
+    let by_hand = world.pull_command(&eager).arg("--manual-check").output().expect("starts");
+    assert!(by_hand.status.success(), "{}", said(&by_hand));
+    assert_same(&new, &eager);
+    assert_eq!(world.pull(&eager)["changed"], false, "a launcher's next check does not take it away");
+    assert_eq!(world.pull(&player)["changed"], false);
+    rollout("step", &["100"]);
+    assert_eq!(world.pull(&player)["to"], "1.1");
+    assert_same(&new, &player);
+    rollout("halt", &[]);
+    for install in [&player, &eager] {
+        assert_eq!(world.pull(install)["to"], "1.0", "the brake takes back what was installed");
+        assert_same(&old, install);
+    }
+    rollout("start", &["1.1", "--step", "0.01"]);
+    assert_eq!(rollout("finish", &[])["state"], "finished");
+    assert_eq!(world.pull(&player)["to"], "1.1");
 }

@@ -74,6 +74,9 @@ impl Server {
         let inquirer = Inquirer { install: asked.install.as_ref(), by_hand: asked.by_hand, passport, place };
         let brake = self.policies.brake(&asked.product, &asked.channel);
         Ok(offered.choose(brake, |rollout| {
+            // Whoever got the target by hand keeps it: the launcher's next check must not take it away again.
+            let has_it = asked.have.as_ref() == Some(&rollout.target);
+            let inquirer = Inquirer { by_hand: inquirer.by_hand || has_it, ..inquirer };
             inquirer.turn(rollout, &self.policies.segments(), &self.passports.pseudonyms(), now)
         }))
     }
