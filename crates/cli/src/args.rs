@@ -7,6 +7,7 @@ pub(crate) mod access;
 pub(crate) mod accounts;
 pub(crate) mod desk;
 pub(crate) mod install;
+pub(crate) mod links;
 pub(crate) mod node;
 pub(crate) mod people;
 pub(crate) mod policy;
@@ -51,6 +52,8 @@ pub(crate) enum Command {
     Key(tools::Key),
     /// Development tokens.
     Token(desk::Token),
+    /// Links: URLs for tools that can send no header.
+    Link(links::Link),
     /// Turn a build directory into a signed release.
     Publish(desk::Publish),
     /// Install a release, or update an install.

@@ -15,6 +15,7 @@ mod import;
 mod inspect;
 mod install;
 mod key;
+mod link;
 mod package;
 mod people;
 mod plan;
@@ -46,6 +47,7 @@ pub(crate) fn run(command: Command, output: &Output) -> Done {
         Command::CheckConfig(args) => check_config::run(&args, output),
         Command::Key(args) => key::run(args, output),
         Command::Token(args) => token::run(args, output),
+        Command::Link(args) => link::run(args, output),
         Command::Publish(args) => publish::run(args, output),
         Command::Pull(args) => install::pull(args, output),
         Command::Verify(args) => install::verify(&args, output),

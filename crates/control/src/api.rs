@@ -14,6 +14,7 @@ mod door;
 mod embargo;
 mod extract;
 mod feed;
+mod links;
 mod node;
 mod openapi;
 mod own;
@@ -66,6 +67,7 @@ fn routes() -> table::Routes {
         .merge(embargo::routes())
         .merge(segments::routes())
         .merge(rollouts::routes())
+        .merge(links::routes())
 }
 
 /// All paths below `/admin/v1`, the feed, and the description of them all at `/openapi.json`.

@@ -198,6 +198,12 @@ impl Control {
         self.0.keys.token.public()
     }
 
+    /// The key that verifies this node's links.
+    #[must_use]
+    pub fn link_key(&self) -> PublicKey {
+        self.0.keys.link.public()
+    }
+
     /// Takes the edge that explains decisions. The first one counts.
     pub fn explain_with(&self, explainer: Arc<dyn Explainer>) {
         if self.0.explainer.set(explainer).is_err() {

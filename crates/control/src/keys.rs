@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 const CHANNEL_KEY: &str = "channel.key";
 const TOKEN_KEY: &str = "token.key";
+const LINK_KEY: &str = "link.key";
 const ADMIN_TOKEN: &str = "admin.token";
 const PSEUDONYM_KEY: &str = "pseudonym.key";
 const SECRET_BYTES: usize = 32;
@@ -63,6 +64,8 @@ pub(crate) struct NodeKeys {
     pub(crate) channel: SecretKey,
     /// Signs tokens.
     pub(crate) token: SecretKey,
+    /// Signs links. A key of its own: edges of other fleets may be given its public half.
+    pub(crate) link: SecretKey,
     /// Opens the admin API over the network.
     pub(crate) admin: SecretText,
     /// Makes the pseudonyms under which edges know accounts.
@@ -75,9 +78,10 @@ impl NodeKeys {
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io_error("create", dir))?;
         let channel = SecretKey::from_seed(&open_secret(dir, CHANNEL_KEY)?);
         let token = SecretKey::from_seed(&open_secret(dir, TOKEN_KEY)?);
+        let link = SecretKey::from_seed(&open_secret(dir, LINK_KEY)?);
         let admin = SecretText::new(URL_SAFE_NO_PAD.encode(open_secret(dir, ADMIN_TOKEN)?));
         let pseudonyms = PseudonymKey::from_bytes(open_secret(dir, PSEUDONYM_KEY)?);
-        Ok(Self { channel, token, admin, pseudonyms })
+        Ok(Self { channel, token, link, admin, pseudonyms })
     }
 }
 
@@ -166,8 +170,8 @@ mod tests {
         assert_eq!(fs::metadata(&keys).expect("dir").permissions().mode() & 0o777, 0o700);
         let mut names: Vec<_> = fs::read_dir(&keys).expect("list").map(|e| e.expect("entry").file_name()).collect();
         names.sort();
-        assert_eq!(names, [ADMIN_TOKEN, CHANNEL_KEY, PSEUDONYM_KEY, TOKEN_KEY], "nothing temporary is left");
-        for name in [ADMIN_TOKEN, CHANNEL_KEY, PSEUDONYM_KEY, TOKEN_KEY] {
+        assert_eq!(names, [ADMIN_TOKEN, CHANNEL_KEY, LINK_KEY, PSEUDONYM_KEY, TOKEN_KEY], "nothing temporary is left");
+        for name in [ADMIN_TOKEN, CHANNEL_KEY, LINK_KEY, PSEUDONYM_KEY, TOKEN_KEY] {
             assert_eq!(fs::metadata(keys.join(name)).expect("file").permissions().mode() & 0o777, 0o600);
         }
         // The file holds exactly what a client must send.

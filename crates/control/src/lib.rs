@@ -10,9 +10,9 @@
 //! * `record`: SQL statements and nothing else, with `schema/` and the change `log`, over `sql`, which
 //!   knows the two engines and no table; `follow` tells the sink what is in the log;
 //! * *operations*: `products`, `releases`, `channels`, `rotations`, `blobs`, `upload`, `accounts`, `people`,
-//!   `entitlements`, `packages`, `resellers`, `minting`, `imports`, `snapshots`, `revocations`, `embargo`, `segments`,
-//!   `rollouts`, `minimums`, `credentials`, `audit`: one transaction
-//!   each, around the rules, each on behalf of an `actor`; `state` tells all of it, `feed` to far edges;
+//!   `entitlements`, `packages`, `resellers`, `minting`, `imports`, `snapshots`, `links`, `revocations`, `embargo`,
+//!   `segments`, `rollouts`, `minimums`, `credentials`, `audit`: one transaction each, around the rules,
+//!   each on behalf of an `actor`; `state` tells all of it, `feed` to far edges;
 //! * `api`: HTTP, one file per resource.
 //!
 //! It must not sit on the data path, hold a publisher's key, or keep anything in memory that a
@@ -38,6 +38,7 @@ mod follow;
 mod heads;
 mod imports;
 mod keys;
+mod links;
 mod log;
 mod minimums;
 mod minting;

@@ -17,6 +17,7 @@ use crate::account::{AccountFacts, AccountKey, Asking, DeviceKey, Gap, Standing,
 use crate::blob::BlobId;
 use crate::catalog::{AccessClass, Product, ReleaseState};
 use crate::id::{AccessGroup, ChannelName, ComponentName, Platform, ProductId};
+use crate::link::PathPrefix;
 use crate::place::{Embargo, Ruling, Whereabouts};
 use crate::time::UnixSeconds;
 use std::collections::BTreeSet;
@@ -93,10 +94,9 @@ pub struct Passport {
     pub issued: Option<UnixSeconds>,
     /// From when on it is worth nothing.
     pub expires: UnixSeconds,
-    /// The only products that it is for; `None` for all that the account holds.
-    pub products: Option<Box<[ProductId]>>,
-    /// The only components beside the base, likewise.
-    pub components: Option<Box<[ComponentName]>>,
+    /// What it is for, where that is less than all that the account holds. Boxed: an edge keeps millions of passports, and
+    /// few are narrow.
+    pub narrowing: Option<Box<Narrowing>>,
     /// The device that it names.
     pub device: Option<DeviceKey>,
     /// What it can be revoked by, if it has an id.
@@ -107,6 +107,30 @@ pub struct Passport {
     pub facts: Option<Arc<AccountFacts>>,
 }
 
+/// What a token or a link is for, where that is less than all that its account holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Narrowing {
+    /// The only products; `None` for all.
+    pub products: Option<Box<[ProductId]>>,
+    /// The only components beside the base, likewise.
+    pub components: Option<Box<[ComponentName]>>,
+    /// The only paths: those of a link. Whoever makes a [`Caller`] of the passport has compared them.
+    pub path: Option<PathPrefix>,
+}
+
+impl Passport {
+    /// What it is for, where that is narrow.
+    #[must_use]
+    pub fn narrowing(&self) -> Option<&Narrowing> {
+        self.narrowing.as_deref()
+    }
+
+    fn is_for(&self, product: &ProductId) -> bool {
+        let only = self.narrowing().and_then(|narrowing| narrowing.products.as_ref());
+        only.is_none_or(|only| only.contains(product))
+    }
+}
+
 /// Who asks.
 #[derive(Debug, Clone, Copy)]
 pub enum Caller<'a> {
@@ -114,6 +138,8 @@ pub enum Caller<'a> {
     Nobody,
     /// Somebody with a token that is worth nothing, and why.
     Faulty(TokenFault),
+    /// Somebody with a link that is good for other paths.
+    Elsewhere,
     /// Somebody known.
     Known(&'a Passport),
 }
@@ -203,12 +229,13 @@ fn decide(
     let is_named = match caller {
         Caller::Known(passport) => passport.facts.as_ref().is_some_and(|facts| {
             let names_it = |holding: &crate::account::Holding| holding.terms.product == product.id;
-            let is_for_it = passport.products.as_ref().is_none_or(|only| only.contains(&product.id));
-            let is_good =
-                is_current(passport, scene.now) && !passport.is_revoked && !is_called_back(passport) && is_for_it;
-            is_good && facts.standing == Standing::Active && facts.holdings.iter().any(names_it)
+            let is_good = is_current(passport, scene.now) && !passport.is_revoked && !is_called_back(passport);
+            is_good
+                && passport.is_for(&product.id)
+                && facts.standing == Standing::Active
+                && facts.holdings.iter().any(names_it)
         }),
-        Caller::Nobody | Caller::Faulty(_) => false,
+        Caller::Nobody | Caller::Faulty(_) | Caller::Elsewhere => false,
     };
     if is_named {
         return walked;
@@ -263,6 +290,7 @@ fn check_token<'a>(caller: Caller<'a>, now: UnixSeconds, witness: &mut impl Witn
     let (found, words) = match caller {
         Caller::Nobody => (Err(Refusal::TokenRequired), "no token came"),
         Caller::Faulty(fault) => (Err(Refusal::Token(fault)), fault.words()),
+        Caller::Elsewhere => (Err(Refusal::TokenTooNarrow), "the link is for other paths"),
         Caller::Known(passport) if !is_current(passport, now) => {
             (Err(Refusal::Token(TokenFault::Expired)), TokenFault::Expired.words())
         }
@@ -323,13 +351,14 @@ fn check_embargo(product: &Product, scene: &Scene<'_>, witness: &mut impl Witnes
 }
 
 fn check_narrowing(passport: &Passport, wanted: &Wanted<'_>, witness: &mut impl Witness) -> Result<(), Refusal> {
-    let lacks_product = passport.products.as_ref().is_some_and(|only| !only.contains(wanted.product));
-    let lacks_component = match (&passport.components, wanted.component) {
+    let Some(narrowing) = passport.narrowing() else { return Ok(()) };
+    let lacks_product = !passport.is_for(wanted.product);
+    let lacks_component = match (&narrowing.components, wanted.component) {
         (Some(only), Some(component)) => *component != ComponentName::base() && !only.contains(component),
         _ => false,
     };
     let refusal = (lacks_product || lacks_component).then_some(Refusal::TokenTooNarrow);
-    if passport.products.is_some() || passport.components.is_some() {
+    if narrowing.products.is_some() || narrowing.components.is_some() {
         let words = if refusal.is_some() { "the token is not for this" } else { "the token is for this, too" };
         witness.saw(Step::Narrowing, || words.to_owned(), refusal);
     }

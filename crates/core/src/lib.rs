@@ -21,6 +21,7 @@ pub mod feed;
 pub mod id;
 pub mod keys;
 pub mod limits;
+pub mod link;
 pub mod manifest;
 pub mod path;
 pub mod place;

@@ -134,6 +134,10 @@ pub const SUBJECT_BYTES_MAX: usize = 256;
 pub const TOKEN_ID_BYTES_MAX: usize = 512;
 /// Most products that one minted token names: the token must stay below [`TOKEN_BYTES_MAX`].
 pub const TOKEN_PRODUCTS_MAX: usize = 64;
+/// Longest path in a link, in bytes: the longest of ours has 220, and its length travels in one byte.
+pub const LINK_PATH_BYTES_MAX: usize = 255;
+/// Longest life of a link in seconds: 7 days. It stands in histories and logs of tools, so it should end soon.
+pub const LINK_LIFE_SECONDS_MAX: u64 = 7 * 24 * 3600;
 /// Longest life of a minted token in seconds: 30 days, because nothing but expiry ends it yet.
 pub const TOKEN_LIFE_SECONDS_MAX: u64 = 30 * 24 * 3600;
 /// Longest life of a token that a company or a reseller mints, in seconds: one day, so that who left is out tomorrow.

@@ -325,6 +325,7 @@ mod tests {
             cut: crate::listen::CutMark::default(),
             place: crate::geo::PlaceMemo::default(),
             pacing: crate::rates::Pacing::default(),
+            memo: crate::passport::Memo::default(),
         }
     }
 

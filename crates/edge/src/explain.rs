@@ -50,6 +50,7 @@ impl Explainer for EdgeExplainer {
             None => Caller::Nobody,
             Some(Presented::Known(passport)) => Caller::Known(passport),
             Some(Presented::Faulty(fault)) => Caller::Faulty(*fault),
+            Some(Presented::Elsewhere) => Caller::Elsewhere,
             // Whoever asks is on this machine, so only the first can be.
             Some(Presented::Busy | Presented::TooMany { .. }) => Caller::Nobody,
         };

@@ -10,6 +10,7 @@ use http::Uri;
 use penstock_core::blob::BlobId;
 use penstock_core::reply::Problem;
 use penstock_core::request::{Method, Target};
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -138,8 +139,8 @@ pub struct Outcome {
     pub protocol: Protocol,
     /// The client's address.
     pub peer: Option<SocketAddr>,
-    /// The target; only its path is ever shown.
-    pub uri: Uri,
+    /// The target.
+    pub target: AskedTarget,
     /// The blob that was asked for.
     pub blob: Option<BlobId>,
     /// The status answered; 0 if the peer went away before there was one.
@@ -158,6 +159,35 @@ pub struct Outcome {
     pub head_after: Duration,
     /// Until the body was dropped.
     pub duration: Duration,
+}
+
+/// The target of a request as far as anybody may see it: a query has links and names of installs in it.
+#[derive(Clone)]
+pub struct AskedTarget(Uri);
+
+impl AskedTarget {
+    /// The beginning of the path.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        let path = self.0.path();
+        let mut end = path.len().min(LOGGED_PATH_BYTES_MAX);
+        while !path.is_char_boundary(end) {
+            end -= 1;
+        }
+        &path[..end]
+    }
+
+    /// Whether there is a query.
+    #[must_use]
+    pub fn has_query(&self) -> bool {
+        self.0.query().is_some()
+    }
+}
+
+impl fmt::Debug for AskedTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}{}", self.path(), if self.has_query() { "?****" } else { "" })
+    }
 }
 
 /// Where outcomes go: [`Ledger`], or a test. Called on runtime threads: it must not block.
@@ -184,7 +214,7 @@ impl Pen {
             door: conn.door,
             protocol: conn.protocol,
             peer: conn.peer,
-            uri,
+            target: AskedTarget(uri),
             blob: None,
             status: 0,
             problem: None,
@@ -291,8 +321,8 @@ fn write_line(outcome: &Outcome) {
         door = outcome.door.name(),
         protocol = outcome.protocol.name(),
         method = outcome.method_name,
-        path = logged_path(&outcome.uri),
-        query = if outcome.uri.query().is_some() { "redacted" } else { "" },
+        path = outcome.target.path(),
+        query = if outcome.target.has_query() { "redacted" } else { "" },
         route = outcome.route.name(),
         blob = outcome.blob.map(tracing::field::display),
         status = outcome.status,
@@ -323,15 +353,6 @@ fn method_name(method: &http::Method) -> &'static str {
     STANDARD.iter().find(|(standard, _)| standard == method).map_or("other", |(_, name)| name)
 }
 
-fn logged_path(uri: &Uri) -> &str {
-    let path = uri.path();
-    let mut end = path.len().min(LOGGED_PATH_BYTES_MAX);
-    while !path.is_char_boundary(end) {
-        end -= 1;
-    }
-    &path[..end]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -354,9 +375,9 @@ mod tests {
 
     #[test]
     fn a_logged_path_is_bounded_and_has_no_query() {
-        let uri: Uri = "/v1/catalog?sig=secret".parse().expect("uri");
-        assert_eq!(logged_path(&uri), "/v1/catalog");
-        let long: Uri = format!("/{}", "a".repeat(1000)).parse().expect("uri");
-        assert_eq!(logged_path(&long).len(), LOGGED_PATH_BYTES_MAX);
+        let target = AskedTarget("/v1/catalog?link=secret".parse().expect("uri"));
+        assert_eq!((target.path(), format!("{target:?}")), ("/v1/catalog", "\"/v1/catalog\"?****".to_owned()));
+        let long = AskedTarget(format!("/{}", "a".repeat(1000)).parse().expect("uri"));
+        assert_eq!(long.path().len(), LOGGED_PATH_BYTES_MAX);
     }
 }

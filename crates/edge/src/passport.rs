@@ -10,16 +10,20 @@
 mod accounts;
 mod cache;
 mod gate;
+mod hash;
+mod memo;
 mod revoked;
 
 pub use accounts::Accounts;
 pub use gate::TokenGate;
+pub use memo::Memo;
 pub use revoked::Revoked;
 
-use self::cache::{Cache, Found, Generations, TokenHash};
-use penstock_core::account::{AccountKey, TokenKey};
-use penstock_core::entitle::{Passport, TokenFault};
+use self::cache::{Cache, Rest, Stand};
+use self::hash::{Kind, ProofHash, ProofHasher};
+use penstock_core::entitle::{Narrowing, Passport, TokenFault};
 use penstock_core::id::{ComponentName, ProductId};
+use penstock_core::link::{LINK_ISSUER, Link};
 use penstock_core::time::UnixSeconds;
 use penstock_core::token::RawToken;
 use std::net::IpAddr;
@@ -86,8 +90,61 @@ pub trait Verifier: Send + Sync + 'static {
     /// # Errors
     /// What is wrong with it, or why nobody looked at it.
     fn verify(&self, token: &RawToken, from: Option<IpAddr>, now: UnixSeconds) -> Result<Bearer, NoBearer>;
+    /// Checks a link that came from an address, likewise. Whoever has no keys of links believes none.
+    ///
+    /// # Errors
+    /// What is wrong with it, or why nobody looked at it.
+    fn verify_link(&self, _text: &str, _from: Option<IpAddr>, _now: UnixSeconds) -> Result<Link, NoBearer> {
+        Err(NoBearer::Faulty(TokenFault::KeyUnknown))
+    }
     /// Changes whenever a key is added or removed.
     fn generation(&self) -> u64;
+}
+
+/// What a request shows to say who asks.
+#[derive(Clone, Copy)]
+pub enum Proof<'a> {
+    /// The value of `Authorization`.
+    Token(&'a [u8]),
+    /// A link, and the path that is asked for, as it was sent.
+    Link {
+        /// The value of the query's parameter.
+        text: &'a str,
+        /// The request's path.
+        path: &'a str,
+    },
+}
+
+impl Proof<'_> {
+    const fn kind(&self) -> Kind {
+        match self {
+            Self::Token(_) => Kind::Token,
+            Self::Link { .. } => Kind::Link,
+        }
+    }
+
+    const fn value(&self) -> &[u8] {
+        match self {
+            Self::Token(value) => value,
+            Self::Link { text, .. } => text.as_bytes(),
+        }
+    }
+
+    /// A token is for every path, a link for those below its own.
+    fn is_for(&self, passport: &Passport) -> bool {
+        match (self, passport.narrowing().and_then(|narrowing| narrowing.path.as_ref())) {
+            (Self::Link { path, .. }, Some(prefix)) => prefix.covers(path),
+            (Self::Token(_), None) => true,
+            // Nobody makes these.
+            (Self::Link { .. }, None) | (Self::Token(_), Some(_)) => false,
+        }
+    }
+}
+
+impl std::fmt::Debug for Proof<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}(****)", self.kind())
+    }
 }
 
 /// The answer to "who asks".
@@ -97,6 +154,8 @@ pub enum Presented {
     Known(Arc<Passport>),
     /// Somebody with a token that is worth nothing.
     Faulty(TokenFault),
+    /// Somebody with a link that is good for other paths.
+    Elsewhere,
     /// Nobody knows: too many tokens are being verified.
     Busy,
     /// Nobody knows: too many tokens from that address were worth nothing.
@@ -108,6 +167,7 @@ pub enum Presented {
 
 /// The passports of a node. One for all workers.
 pub struct Passports {
+    hasher: ProofHasher,
     cache: Cache,
     refusals: Cache,
     accounts: Arc<Accounts>,
@@ -128,8 +188,9 @@ impl Passports {
         bytes_max: usize,
     ) -> Self {
         Self {
-            cache: Cache::new(secret, bytes_max),
-            refusals: Cache::new(secret, REFUSAL_BYTES_MAX),
+            hasher: ProofHasher::new(&secret),
+            cache: Cache::new(bytes_max),
+            refusals: Cache::new(REFUSAL_BYTES_MAX),
             accounts,
             revoked,
             verifier,
@@ -140,14 +201,43 @@ impl Passports {
     /// Who asks with this value of `Authorization`.
     #[must_use]
     pub fn of(&self, authorization: &[u8], from: Option<IpAddr>, now: UnixSeconds) -> Presented {
-        let hash = self.cache.hash(authorization);
-        if let Some(presented) = self.remembered(&hash, now) {
-            return presented;
+        let proof = Proof::Token(authorization);
+        let Some(hash) = self.hash(proof) else { return Presented::Faulty(TokenFault::Malformed) };
+        presented(proof, self.look_up(&hash, proof, from, now))
+    }
+
+    /// Who asks with this proof, on a connection that remembers the last one.
+    #[must_use]
+    pub fn of_request(&self, proof: Proof<'_>, memo: &Memo, from: Option<IpAddr>, now: UnixSeconds) -> Presented {
+        let Some(hash) = self.hash(proof) else { return Presented::Faulty(TokenFault::Malformed) };
+        let found = match memo.get(&hash, now).filter(|rest| self.is_current(rest, now)) {
+            Some(rest) => Ok(rest),
+            None => self.look_up(&hash, proof, from, now).inspect(|rest| memo.set(hash, rest.clone(), now)),
+        };
+        presented(proof, found)
+    }
+
+    fn hash(&self, proof: Proof<'_>) -> Option<ProofHash> {
+        self.hasher.hash(proof.kind(), proof.value())
+    }
+
+    fn look_up(
+        &self,
+        hash: &ProofHash,
+        proof: Proof<'_>,
+        from: Option<IpAddr>,
+        now: UnixSeconds,
+    ) -> Result<Rest, NoBearer> {
+        if let Some(found) = self.remembered(hash, now) {
+            return found.map_err(NoBearer::Faulty);
         }
         // One verification for all who wait. Nothing is awaited under the lock, so nobody can go away with it.
         let flight = &self.flights[usize::from(hash.0[8]) % FLIGHTS];
         let _flying = flight.lock().unwrap_or_else(PoisonError::into_inner);
-        self.remembered(&hash, now).unwrap_or_else(|| self.verify(hash, authorization, from, now))
+        match self.remembered(hash, now) {
+            Some(found) => found.map_err(NoBearer::Faulty),
+            None => self.verify(hash, proof, from, now),
+        }
     }
 
     /// The passport that a good token would get. Not kept, and no token stands behind it: for [`crate::explain`] only.
@@ -167,75 +257,111 @@ impl Passports {
         (self.cache.len(), self.cache.bytes())
     }
 
-    fn remembered(&self, hash: &TokenHash, now: UnixSeconds) -> Option<Presented> {
+    fn remembered(&self, hash: &ProofHash, now: UnixSeconds) -> Option<Result<Rest, TokenFault>> {
         let keys = self.verifier.generation();
-        if let Some(Found { passport: Ok(passport), read_at }) = self.cache.get(hash, keys, now) {
-            let current = self.generations(&passport.account, passport.token.as_ref());
-            if read_at == current {
-                return Some(Presented::Known(passport));
-            }
-            let renewed = Arc::new(Passport {
-                is_revoked: passport.token.is_some_and(|token| self.revoked.contains(&token)),
-                facts: self.accounts.get(&passport.account),
-                ..(*passport).clone()
-            });
-            self.cache.renew(hash, Arc::clone(&renewed), current);
-            return Some(Presented::Known(renewed));
+        let Some(Ok(rest)) = self.cache.get(hash, keys, now) else { return self.refusals.get(hash, keys, now) };
+        if self.stands(&rest.stand) {
+            return Some(Ok(rest));
         }
-        match self.refusals.get(hash, keys, now)?.passport {
-            Err(fault) => Some(Presented::Faulty(fault)),
-            Ok(passport) => Some(Presented::Known(passport)),
-        }
+        let (passport, stand) = self.known((*rest.passport).clone());
+        let passport = Arc::new(passport);
+        self.cache.renew(hash, Arc::clone(&passport), stand);
+        Some(Ok(Rest { passport, stand, ..rest }))
     }
 
-    fn verify(&self, hash: TokenHash, authorization: &[u8], from: Option<IpAddr>, now: UnixSeconds) -> Presented {
+    fn verify(
+        &self,
+        hash: &ProofHash,
+        proof: Proof<'_>,
+        from: Option<IpAddr>,
+        now: UnixSeconds,
+    ) -> Result<Rest, NoBearer> {
         // Read before: what changes meanwhile makes the entry stale at once.
         let keys = self.verifier.generation();
-        let token = RawToken::from_authorization(authorization).map_err(|_| NoBearer::Faulty(TokenFault::Malformed));
-        match token.and_then(|token| self.verifier.verify(&token, from, now)) {
-            Ok(bearer) => {
-                let (passport, read_at) = self.passport(bearer);
-                let passport = Arc::new(passport);
-                let trusted = TRUST_SECONDS_MAX - jitter(&hash, TRUST_SECONDS_MAX / JITTER_PART);
+        let verified = match proof {
+            Proof::Token(value) => RawToken::from_authorization(value)
+                .map_err(|_| NoBearer::Faulty(TokenFault::Malformed))
+                .and_then(|token| self.verifier.verify(&token, from, now))
+                .map(|bearer| self.passport(bearer)),
+            Proof::Link { text, .. } => self.verifier.verify_link(text, from, now).map(|link| self.passport_of(&link)),
+        };
+        match verified {
+            Ok((passport, stand)) => {
+                let trusted = TRUST_SECONDS_MAX - jitter(hash, TRUST_SECONDS_MAX / JITTER_PART);
                 let until = passport.expires.min(now.plus(trusted));
-                self.cache.insert(hash, Ok(Arc::clone(&passport)), read_at, keys, until);
-                Presented::Known(passport)
+                let rest = Rest { passport: Arc::new(passport), stand, keys, until };
+                self.cache.insert(*hash, rest.clone());
+                Ok(rest)
             }
-            Err(NoBearer::Busy) => Presented::Busy,
-            Err(NoBearer::TooMany { retry_after_seconds }) => Presented::TooMany { retry_after_seconds },
-            Err(NoBearer::Faulty(fault)) => {
-                self.refusals.insert(hash, Err(fault), Generations::default(), keys, now.plus(REFUSAL_SECONDS));
-                Presented::Faulty(fault)
+            Err(error) => {
+                if let NoBearer::Faulty(fault) = error {
+                    self.refusals.insert_fault(*hash, fault, keys, now.plus(REFUSAL_SECONDS));
+                }
+                Err(error)
             }
         }
     }
 
-    /// What is known of whoever bears it, and as of which generations: they are read first, so that what changes meanwhile
-    /// makes the passport stale at once.
-    fn passport(&self, bearer: Bearer) -> (Passport, Generations) {
+    /// What is known of whoever bears a token, and as of which generations.
+    fn passport(&self, bearer: Bearer) -> (Passport, Stand) {
         let pseudonyms = self.accounts.pseudonyms();
         let account = pseudonyms.account(&bearer.account);
         let token = bearer.id.map(|one| pseudonyms.token(&one.issuer, &one.id));
-        let read_at = self.generations(&account, token.as_ref());
-        let passport = Passport {
+        let is_narrow = bearer.products.is_some() || bearer.components.is_some();
+        self.known(Passport {
             account,
             issued: bearer.issued,
             expires: bearer.expires,
-            products: bearer.products,
-            components: bearer.components,
+            narrowing: is_narrow
+                .then(|| Box::new(Narrowing { products: bearer.products, components: bearer.components, path: None })),
             device: bearer.device.map(|device| pseudonyms.device(&device)),
             token,
-            is_revoked: token.is_some_and(|token| self.revoked.contains(&token)),
-            facts: self.accounts.get(&account),
-        };
-        (passport, read_at)
+            is_revoked: false,
+            facts: None,
+        })
     }
 
-    fn generations(&self, account: &AccountKey, token: Option<&TokenKey>) -> Generations {
-        Generations {
-            account: self.accounts.generation(account),
+    /// Of whoever has a link.
+    fn passport_of(&self, link: &Link) -> (Passport, Stand) {
+        let terms = link.terms();
+        self.known(Passport {
+            account: terms.account,
+            issued: Some(terms.issued),
+            expires: terms.expires,
+            narrowing: Some(Box::new(Narrowing {
+                products: terms.product.clone().map(|product| [product].into()),
+                components: None,
+                path: Some(terms.path.clone()),
+            })),
+            device: None,
+            token: Some(self.accounts.pseudonyms().token(LINK_ISSUER, link.id())),
+            is_revoked: false,
+            facts: None,
+        })
+    }
+
+    /// Fills in what the edge knows. The generations are read first, so that what changes meanwhile makes the passport
+    /// stale at once.
+    fn known(&self, mut passport: Passport) -> (Passport, Stand) {
+        let token = passport.token.as_ref();
+        let stand = Stand {
+            account_slot: accounts::slot(&passport.account),
+            token_slot: token.map(revoked::slot),
+            account: self.accounts.generation(&passport.account),
             token: token.map_or(0, |token| self.revoked.generation(token)),
-        }
+        };
+        passport.is_revoked = token.is_some_and(|token| self.revoked.contains(token));
+        passport.facts = self.accounts.get(&passport.account);
+        (passport, stand)
+    }
+
+    fn stands(&self, stand: &Stand) -> bool {
+        self.accounts.generation_of(stand.account_slot) == stand.account
+            && stand.token_slot.is_none_or(|slot| self.revoked.generation_of(slot) == stand.token)
+    }
+
+    fn is_current(&self, rest: &Rest, now: UnixSeconds) -> bool {
+        rest.keys == self.verifier.generation() && now < rest.until && self.stands(&rest.stand)
     }
 }
 
@@ -245,8 +371,18 @@ impl std::fmt::Debug for Passports {
     }
 }
 
+fn presented(proof: Proof<'_>, found: Result<Rest, NoBearer>) -> Presented {
+    match found {
+        Ok(rest) if proof.is_for(&rest.passport) => Presented::Known(rest.passport),
+        Ok(_) => Presented::Elsewhere,
+        Err(NoBearer::Faulty(fault)) => Presented::Faulty(fault),
+        Err(NoBearer::Busy) => Presented::Busy,
+        Err(NoBearer::TooMany { retry_after_seconds }) => Presented::TooMany { retry_after_seconds },
+    }
+}
+
 /// Less than `below`, the same for the same token.
-fn jitter(hash: &TokenHash, below: u64) -> u64 {
+fn jitter(hash: &ProofHash, below: u64) -> u64 {
     (u64::from(u16::from_le_bytes([hash.0[14], hash.0[15]])) * below) >> 16
 }
 

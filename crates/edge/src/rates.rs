@@ -137,8 +137,7 @@ mod tests {
             is_revoked: false,
             issued: None,
             expires: UnixSeconds(9),
-            products: None,
-            components: None,
+            narrowing: None,
             device: None,
             facts: Some(Arc::new(AccountFacts { extras, ..AccountFacts::default() })),
         }

@@ -98,7 +98,8 @@ impl Reloader {
             KeysFrom::Url { .. } => None,
         });
         let places = running.geo.database.clone();
-        running.path().map(Path::to_path_buf).into_iter().chain(tls).chain(keys).chain(places).collect()
+        let more = running.tokens.link_keys.clone().into_iter().chain(places);
+        running.path().map(Path::to_path_buf).into_iter().chain(tls).chain(keys).chain(more).collect()
     }
 }
 
@@ -109,7 +110,7 @@ fn at_next_start(started: &Checked, next: &Checked) -> Vec<&'static str> {
     let ListenConfig { https, http, admin, admin_hosts: _, workers, proxy_from, tokens_over_http, unsent_bytes_max } =
         &started.listen;
     let ControlConfig { follow, database } = &started.control;
-    let TokensConfig { issuers, passport_bytes_max } = &started.tokens;
+    let TokensConfig { issuers, link_keys: _, passport_bytes_max } = &started.tokens;
     [
         ("role", started.role != next.role),
         ("data.dir", *dir != next.data.dir),

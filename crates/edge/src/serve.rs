@@ -14,7 +14,7 @@ use crate::feed::Standing;
 use crate::geo::Geo;
 use crate::listen::{ConnInfo, Handler, Wire};
 use crate::outcome::{OutcomeSink, Pen, Route, note_bad_head};
-use crate::passport::{Passports, Presented};
+use crate::passport::{Passports, Presented, Proof};
 use crate::policy::Policies;
 use crate::reply::{Refused, finish};
 use crate::shelf::Shelf;
@@ -24,6 +24,7 @@ use http::uri::Authority;
 use http::{HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
 use penstock_core::entitle::{Caller, Passport, Refusal, Scene, TokenFault, Verdict};
+use penstock_core::link;
 use penstock_core::place::{Place, Whereabouts};
 use penstock_core::reply::Problem;
 use penstock_core::request::{Method, Target};
@@ -66,7 +67,15 @@ pub struct ServerParts {
 }
 
 /// Whoever a token names, or what is wrong with it.
-type Named = Result<Arc<Passport>, TokenFault>;
+type Named = Result<Arc<Passport>, Nameless>;
+
+/// Why a token or a link names nobody here.
+enum Nameless {
+    /// It is worth nothing.
+    Faulty(TokenFault),
+    /// The link is good for other paths.
+    Elsewhere,
+}
 
 /// Answers requests on the data doors. One for all workers.
 pub struct Server {
@@ -123,7 +132,7 @@ impl Server {
         if !target.takes(method) {
             return Err(Refused::method(target.allow()));
         }
-        self.check_token_transport(head, conn)?;
+        self.check_credentials(head, conn)?;
         match target {
             Target::Blob(blob) => self.blob(blob, head, conn, method, pen).await,
             Target::Outboard(blob) => self.outboard(blob, head, conn, pen).await,
@@ -165,7 +174,8 @@ impl Server {
         let Some(presented) = self.presented(head, conn, now)? else { return Err(refusal.into()) };
         let caller = match &presented {
             Ok(passport) => Caller::Known(passport),
-            Err(fault) => Caller::Faulty(*fault),
+            Err(Nameless::Faulty(fault)) => Caller::Faulty(*fault),
+            Err(Nameless::Elsewhere) => Caller::Elsewhere,
         };
         match decide(caller, &scene) {
             Verdict::Allow(grant) => {
@@ -176,16 +186,26 @@ impl Server {
         }
     }
 
-    /// Whoever the request's token names, or what is wrong with it; `None` where there is none.
+    /// Whom the request's token or link names, or why nobody; `None` when it has neither.
     fn presented(&self, head: &Parts, conn: &ConnInfo, now: UnixSeconds) -> Result<Option<Named>, Refused> {
         let mut lines = head.headers.get_all(AUTHORIZATION).into_iter();
-        let Some(line) = lines.next() else { return Ok(None) };
-        if lines.next().is_some() {
-            return Ok(Some(Err(TokenFault::Malformed)));
-        }
-        match self.passports.of(line.as_bytes(), conn.peer.map(|peer| peer.ip()), now) {
+        let proof = match (lines.next(), lines.next()) {
+            (Some(line), None) => Ok(Proof::Token(line.as_bytes())),
+            (Some(_), Some(_)) => Err(TokenFault::Malformed),
+            (None, _) => match link::of_query(head.uri.query().unwrap_or_default()) {
+                Ok(None) => return Ok(None),
+                Ok(Some(text)) => Ok(Proof::Link { text, path: head.uri.path() }),
+                Err(fault) => Err(fault),
+            },
+        };
+        let presented = match proof {
+            Ok(proof) => self.passports.of_request(proof, &conn.memo, conn.peer.map(|peer| peer.ip()), now),
+            Err(fault) => Presented::Faulty(fault),
+        };
+        match presented {
             Presented::Known(passport) => Ok(Some(Ok(passport))),
-            Presented::Faulty(fault) => Ok(Some(Err(fault))),
+            Presented::Faulty(fault) => Ok(Some(Err(Nameless::Faulty(fault)))),
+            Presented::Elsewhere => Ok(Some(Err(Nameless::Elsewhere))),
             Presented::Busy => Err(Refused::because(Problem::Unavailable, "too many tokens are being verified")),
             Presented::TooMany { retry_after_seconds } => Err(Refused::too_many_failures(retry_after_seconds)),
         }
@@ -202,10 +222,16 @@ impl Server {
         self.geo.place_of(conn.peer.map(|peer| peer.ip()), &conn.place)
     }
 
-    /// A token that came over plain HTTP is already known to whoever listens; taking it would teach people to send it.
-    fn check_token_transport(&self, head: &Parts, conn: &ConnInfo) -> Result<(), Refused> {
+    /// A token or a link that came over plain HTTP is already known to whoever listens; taking it would teach people to
+    /// send it. And of two at once nobody could say which was meant.
+    fn check_credentials(&self, head: &Parts, conn: &ConnInfo) -> Result<(), Refused> {
+        let has_token = head.headers.contains_key(AUTHORIZATION);
+        let has_link = head.uri.query().is_some_and(|query| link::of_query(query) != Ok(None));
+        if has_token && has_link {
+            return Err(Refused::because(Problem::BadRequest, "a token and a link at once: send one of them"));
+        }
         let is_exposed = conn.wire == Wire::Plain && self.plain_tokens == PlainTokens::Refuse;
-        if is_exposed && head.headers.contains_key(AUTHORIZATION) {
+        if is_exposed && (has_token || has_link) {
             return Err(Refused::because(Problem::TokenOverPlainHttp, "use https, and revoke the token that was sent"));
         }
         Ok(())

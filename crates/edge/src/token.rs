@@ -16,6 +16,7 @@ mod json;
 mod jwks;
 mod key;
 mod limit;
+mod link_keys;
 mod refresh;
 mod refusal;
 mod ring;
@@ -34,6 +35,7 @@ pub use issuer::{
 pub use jwks::{JWKS_BYTES_MAX, JWKS_KEYS_MAX, JwksError, JwksKeys, SkipReason, Skipped, load};
 pub use key::{Algorithm, RSA_BITS_MAX, RSA_BITS_MIN};
 pub use limit::{FAILURES_MAX_DEFAULT, FAILURES_WINDOW_SECONDS, Failures, Held, PEERS_MAX, VerifyLimit, VerifyPermit};
+pub use link_keys::{LinkKeysError, load_link_keys};
 pub use refresh::{Next, Refresher, STALE_SECONDS_DEFAULT, Unknown};
 pub use refusal::{Member, Part, TokenRefusal, UnknownKey};
 pub use ring::{ISSUERS_MAX, KEYS_TRIED_MAX, KeyRing, KeyRingError};

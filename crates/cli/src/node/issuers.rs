@@ -5,7 +5,8 @@ use penstock_core::keys::PublicKey;
 use penstock_edge::config::{Checked, IssuerConfig, KeysFrom};
 use penstock_edge::passport::TokenGate;
 use penstock_edge::token::{
-    HttpFetcher, Issuer, JwksError, JwksKeys, KeyRingError, KeyRings, Remote, TlsSetupError, client_config, load,
+    HttpFetcher, Issuer, JwksError, JwksKeys, KeyRingError, KeyRings, LinkKeysError, Remote, TlsSetupError,
+    client_config, load, load_link_keys,
 };
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -26,6 +27,14 @@ pub(crate) enum IssuersError {
         /// What is wrong with it.
         source: JwksError,
     },
+    /// A file of keys of links.
+    #[error("cannot use the keys of links in {file:?}")]
+    LinkKeys {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: LinkKeysError,
+    },
     /// Two issuers cannot be told apart, or there are too many.
     #[error(transparent)]
     Ring(#[from] KeyRingError),
@@ -41,6 +50,7 @@ pub(crate) enum IssuersError {
 pub(crate) struct Issuers {
     rings: Arc<KeyRings>,
     gate: Arc<TokenGate>,
+    own_link_key: Option<PublicKey>,
     is_remote_secure: Option<bool>,
 }
 
@@ -68,7 +78,9 @@ impl Issuers {
         let prefix = |one: &IssuerConfig| (one.issuer.name().to_owned(), one.account_prefix.clone());
         let prefixes: HashMap<String, String> = config.tokens.issuers.iter().map(prefix).collect();
         let gate = Arc::new(TokenGate::new(Arc::clone(&rings), config.limits.address_exempt.clone(), prefixes));
-        Ok(Self { rings, gate, is_remote_secure })
+        let own_link_key = control.map(Control::link_key);
+        gate.set_link_keys(link_keys(config, own_link_key)?);
+        Ok(Self { rings, gate, own_link_key, is_remote_secure })
     }
 
     /// What verifies tokens.
@@ -84,9 +96,16 @@ impl Issuers {
 
     /// What takes files of keys again, and the networks that may fail.
     pub(crate) fn reloader(&self) -> impl Fn(&Checked) + Send + Sync + use<> {
-        let (rings, gate) = (Arc::clone(&self.rings), Arc::clone(&self.gate));
+        let (rings, gate, own) = (Arc::clone(&self.rings), Arc::clone(&self.gate), self.own_link_key);
         move |config| {
             gate.exempt(config.limits.address_exempt.clone());
+            match link_keys(config, own) {
+                Ok(keys) => gate.set_link_keys(keys),
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(error, "the keys of links stay as they were");
+                }
+            }
             for IssuerConfig { issuer, keys, .. } in &config.tokens.issuers {
                 let KeysFrom::File(file) = keys else { continue };
                 match read(issuer, file) {
@@ -131,6 +150,16 @@ impl Drop for Fetching {
             tracing::error!("the thread that fetched keys broke down");
         }
     }
+}
+
+/// The key of this node's own control, if it has one, and those of the config's file.
+fn link_keys(config: &Checked, own: Option<PublicKey>) -> Result<Vec<PublicKey>, IssuersError> {
+    let mut keys = Vec::from_iter(own);
+    if let Some(file) = &config.tokens.link_keys {
+        let more = load_link_keys(file).map_err(|source| IssuersError::LinkKeys { file: file.clone(), source })?;
+        keys.extend(more);
+    }
+    Ok(keys)
 }
 
 fn read(issuer: &Issuer, file: &std::path::Path) -> Result<JwksKeys, IssuersError> {

@@ -105,7 +105,7 @@ async fn secrets_are_in_no_debug_output(engine: Engine) {
     assert!(!printed.contains(DATABASE_PASSWORD));
     assert!(printed.contains("channel_key") && printed.contains("****"));
     let keys = world.dir.path().join("keys");
-    for name in ["admin.token", "channel.key", "token.key"] {
+    for name in ["admin.token", "channel.key", "link.key", "token.key"] {
         let secret = std::fs::read_to_string(keys.join(name)).expect("secret");
         assert!(!printed.contains(secret.trim()), "{name}");
     }

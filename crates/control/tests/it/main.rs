@@ -14,6 +14,7 @@ mod embargo;
 mod facts;
 mod feed;
 mod fleet;
+mod links;
 mod migrations;
 mod node;
 mod once;

@@ -86,8 +86,7 @@ fn passport(facts: AccountFacts) -> Passport {
         account: AccountKey([7; 16]),
         issued: Some(UnixSeconds(900_000)),
         expires: UnixSeconds(NOW.0 + 1),
-        products: None,
-        components: None,
+        narrowing: None,
         device: None,
         token: None,
         is_revoked: false,
@@ -203,22 +202,28 @@ fn the_whole_table() {
         (
             "narrowed to others",
             |case| {
-                case.passport().products = Some(Box::new(["demo".parse().expect("a name")]));
+                case.passport().narrowing.get_or_insert_default().products =
+                    Some(Box::new(["demo".parse().expect("a name")]));
             },
             Err(Refusal::TokenTooNarrow),
         ),
         (
             "narrowed to this",
             |case| {
-                case.passport().products = Some(Box::new(["game".parse().expect("a name")]));
+                case.passport().narrowing.get_or_insert_default().products =
+                    Some(Box::new(["game".parse().expect("a name")]));
             },
             ALLOWED,
         ),
-        ("narrowed to components, the base is read", |case| case.passport().components = Some(Box::new([])), ALLOWED),
+        (
+            "narrowed to components, the base is read",
+            |case| case.passport().narrowing.get_or_insert_default().components = Some(Box::new([])),
+            ALLOWED,
+        ),
         (
             "narrowed to components",
             |case| {
-                case.passport().components = Some(Box::new([]));
+                case.passport().narrowing.get_or_insert_default().components = Some(Box::new([]));
                 case.component = "hires".parse().expect("a name");
             },
             Err(Refusal::TokenTooNarrow),
@@ -425,7 +430,8 @@ fn the_whole_table() {
             "closed, held, with a token for something else",
             |case| {
                 case.product.access = AccessClass::Closed;
-                case.passport().products = Some(Box::new(["demo".parse().expect("a name")]));
+                case.passport().narrowing.get_or_insert_default().products =
+                    Some(Box::new(["demo".parse().expect("a name")]));
             },
             Err(Refusal::Unknown),
         ),

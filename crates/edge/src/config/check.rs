@@ -265,7 +265,11 @@ impl Checker<'_> {
         }
         let passport_bytes_max =
             self.count("tokens.passport_bytes_max", config.tokens.passport_bytes_max, 1 << 20, 1 << 40);
-        TokensConfig { issuers, passport_bytes_max }
+        let link_keys = Some(&config.tokens.link_keys).filter(|file| !file.is_empty()).map(|file| self.path(file));
+        if let Some(file) = &link_keys {
+            self.present("tokens.link_keys", file);
+        }
+        TokensConfig { issuers, link_keys, passport_bytes_max }
     }
 
     fn control(&mut self, config: &Config, role: Role, dir: &Path) -> ControlConfig {

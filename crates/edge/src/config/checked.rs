@@ -118,6 +118,8 @@ pub struct TlsFiles {
 pub struct TokensConfig {
     /// Issuers beside this node's own control.
     pub issuers: Vec<IssuerConfig>,
+    /// Keys of others who sign links.
+    pub link_keys: Option<PathBuf>,
     /// Memory for passports, in bytes.
     pub passport_bytes_max: usize,
 }

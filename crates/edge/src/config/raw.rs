@@ -104,6 +104,9 @@ section! {
         /// `jwks` (a file, or an https URL), and where wanted `account_prefix`, `leeway_seconds` (30), `stale_seconds`
         /// (86400: how long keys are used while their URL is silent).
         issuers: Vec<toml::Table> = Vec::<toml::Table>::new(),
+        /// File of public keys of others who sign links, one `ed25519:…` a line, read again when it changes. Links of this
+        /// node's own control need none.
+        link_keys: String = "",
         /// Memory for verified tokens and what their accounts hold, in bytes; about 350 a player. Smaller verifies more
         /// often, at 50 µs of a core each.
         passport_bytes_max: u64 = 268_435_456u64,

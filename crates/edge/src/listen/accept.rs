@@ -12,6 +12,7 @@ use crate::deadline::{Counted, Pace, Progress};
 use crate::drain::{Drain, Inside, Stage};
 use crate::geo::PlaceMemo;
 use crate::metrics::{CONNECTIONS_ACCEPTED, CONNECTIONS_CUT, CONNECTIONS_OPEN, CONNECTIONS_REJECTED};
+use crate::passport::Memo;
 use crate::rates::Pacing;
 use crate::sending::Sending;
 use crate::sockopt::unacknowledged_bytes;
@@ -260,6 +261,7 @@ async fn admitted<H: Handler>(
         cut,
         place: place_memo,
         pacing,
+        memo: Memo::default(),
     };
     let ride = |conn| Ride {
         handler: Arc::clone(&gate.handler),
@@ -373,6 +375,7 @@ async fn local_connection<H: Handler>(gate: Arc<Gate<H>>, stream: UnixStream, in
             cut: CutMark::default(),
             place: PlaceMemo::default(),
             pacing: Pacing::default(),
+            memo: Memo::default(),
         };
         let sending = conn.sending.clone();
         let ride = Ride {

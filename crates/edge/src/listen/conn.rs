@@ -4,6 +4,7 @@
 
 use crate::config::Checked;
 use crate::geo::PlaceMemo;
+use crate::passport::Memo;
 use crate::rates::Pacing;
 use crate::sending::Sending;
 use bytes::Buf;
@@ -96,6 +97,8 @@ pub struct ConnInfo {
     pub place: PlaceMemo,
     /// How fast it may be sent to; its socket keeps it.
     pub pacing: Pacing,
+    /// Who asked last.
+    pub memo: Memo,
 }
 
 /// Set when the node cuts a connection, before what it carries is dropped. Clones share it.

@@ -79,7 +79,12 @@ impl Accounts {
     /// A number that changes whenever the account does, and now and then when another one does.
     #[must_use]
     pub fn generation(&self, account: &AccountKey) -> u32 {
-        self.generations[slot(account)].load(Ordering::Acquire)
+        self.generation_of(slot(account))
+    }
+
+    /// The same, by slot.
+    pub(super) fn generation_of(&self, slot: u16) -> u32 {
+        self.generations[usize::from(slot) % GENERATIONS].load(Ordering::Acquire)
     }
 
     /// Takes what is true of an account from the change of number `sequence` on; `None` when there is none any more.
@@ -90,7 +95,7 @@ impl Accounts {
             shard.insert(account, Told { sequence, facts });
         }
         // Only now: whoever sees the new number finds the new facts.
-        self.generations[slot(&account)].fetch_add(1, Ordering::Release);
+        self.generations[usize::from(slot(&account))].fetch_add(1, Ordering::Release);
     }
 
     /// Takes a snapshot in place of the one before. What was told of later than it stays.
@@ -157,8 +162,9 @@ fn shard(account: &AccountKey) -> usize {
     usize::from(account.0[0]) % SHARDS
 }
 
-fn slot(account: &AccountKey) -> usize {
-    usize::from(u16::from_le_bytes([account.0[1], account.0[2]])) % GENERATIONS
+/// Which generation number is the account's.
+pub(super) const fn slot(account: &AccountKey) -> u16 {
+    u16::from_le_bytes([account.0[1], account.0[2]]) % GENERATIONS as u16
 }
 
 #[cfg(test)]

@@ -4,11 +4,12 @@
 //! the front of its queue: what was used since it last came by goes to the back, what was not goes. No guard of the map
 //! is held over another call of it, or leaves this file.
 
+use super::hash::{Already, ProofHash};
 use dashmap::DashMap;
 use penstock_core::entitle::{Passport, TokenFault};
 use penstock_core::time::UnixSeconds;
 use std::collections::VecDeque;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,68 +19,58 @@ const QUEUES: usize = 64;
 const CHANCES_MAX: usize = 16;
 /// What an entry costs beside its passport: the map's slot with its share of free ones, the queue's, the entry itself and
 /// its counters. Held against the allocator in a test.
-const ENTRY_BYTES: usize = 136;
-
-/// The keyed hash of a token: 128 bits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct TokenHash(pub(super) [u8; 16]);
-
-/// The hash of a hash is the hash.
-#[derive(Default)]
-pub(super) struct Already(u64);
-
-impl Hasher for Already {
-    fn write(&mut self, bytes: &[u8]) {
-        if let Some(first) = bytes.first_chunk::<8>() {
-            self.0 = u64::from_le_bytes(*first);
-        }
-    }
-    fn write_usize(&mut self, _: usize) {}
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
+const ENTRY_BYTES: usize = 148;
 
 struct Entry {
     passport: Result<Arc<Passport>, TokenFault>,
-    /// The generations when the account's facts and the revocations were read.
-    read_at: Generations,
-    /// The generation of the keys that it was verified with.
+    stand: Stand,
     keys: u64,
-    /// From when on it is not believed.
     until: UnixSeconds,
     /// Whether it was used since it last came by for eviction.
     used: AtomicBool,
     bytes: u32,
 }
 
-/// What was found.
-pub(super) struct Found {
-    pub(super) passport: Result<Arc<Passport>, TokenFault>,
-    pub(super) read_at: Generations,
+/// A passport, and what must not have moved for it to be believed.
+#[derive(Clone)]
+pub(super) struct Rest {
+    pub(super) passport: Arc<Passport>,
+    pub(super) stand: Stand,
+    /// The generation of the keys that it was verified with.
+    pub(super) keys: u64,
+    /// From when on it is not believed.
+    pub(super) until: UnixSeconds,
 }
 
-/// Of what a passport was made, by number: it is read again when one of them moved.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Generations {
-    /// Of the account's slot.
+/// Of what a passport was made, by slot and number: it is read again when one of the numbers moved. Beside the passport, so
+/// that a look at it touches nothing else of the entry's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stand {
+    /// The account's slot.
+    pub(super) account_slot: u16,
+    /// The token's slot among the revoked; `None` for what cannot be revoked.
+    pub(super) token_slot: Option<u16>,
+    /// The account's generation when its facts were read.
     pub(super) account: u32,
-    /// Of the token's slot among the revoked; 0 for a token that cannot be revoked.
+    /// The token's, likewise.
     pub(super) token: u32,
 }
 
+impl Stand {
+    /// Of what has no account: a refusal.
+    const NOWHERE: Self = Self { account_slot: 0, token_slot: None, account: 0, token: 0 };
+}
+
 pub(super) struct Cache {
-    secret: [u8; 32],
-    map: DashMap<TokenHash, Entry, BuildHasherDefault<Already>>,
-    queues: [Mutex<VecDeque<TokenHash>>; QUEUES],
+    map: DashMap<ProofHash, Entry, BuildHasherDefault<Already>>,
+    queues: [Mutex<VecDeque<ProofHash>>; QUEUES],
     bytes: AtomicUsize,
     bytes_max: usize,
 }
 
 impl Cache {
-    pub(super) fn new(secret: [u8; 32], bytes_max: usize) -> Self {
+    pub(super) fn new(bytes_max: usize) -> Self {
         Self {
-            secret,
             map: DashMap::default(),
             queues: std::array::from_fn(|_| Mutex::default()),
             bytes: AtomicUsize::new(0),
@@ -87,15 +78,8 @@ impl Cache {
         }
     }
 
-    pub(super) fn hash(&self, token: &[u8]) -> TokenHash {
-        let hash = blake3::keyed_hash(&self.secret, token);
-        let mut first = [0; 16];
-        first.copy_from_slice(&hash.as_bytes()[..16]);
-        TokenHash(first)
-    }
-
-    /// An entry that is still believed.
-    pub(super) fn get(&self, hash: &TokenHash, keys: u64, now: UnixSeconds) -> Option<Found> {
+    /// An entry that is still believed, as far as this can tell: whether its stand moved is for others to say.
+    pub(super) fn get(&self, hash: &ProofHash, keys: u64, now: UnixSeconds) -> Option<Result<Rest, TokenFault>> {
         let entry = self.map.get(hash)?;
         if now >= entry.until || entry.keys != keys {
             return None;
@@ -104,21 +88,27 @@ impl Cache {
         if !entry.used.load(Ordering::Relaxed) {
             entry.used.store(true, Ordering::Relaxed);
         }
-        Some(Found { passport: entry.passport.clone(), read_at: entry.read_at })
+        Some(match &entry.passport {
+            Ok(passport) => Ok(Rest { passport: Arc::clone(passport), stand: entry.stand, keys, until: entry.until }),
+            Err(fault) => Err(*fault),
+        })
     }
 
-    /// Puts an entry in, in place of one with the same hash.
-    pub(super) fn insert(
-        &self,
-        hash: TokenHash,
-        passport: Result<Arc<Passport>, TokenFault>,
-        read_at: Generations,
-        keys: u64,
-        until: UnixSeconds,
-    ) {
-        let bytes = counted(passport.as_ref().map_or(0, |passport| weight(passport)));
-        let entry = Entry { passport, read_at, keys, until, used: AtomicBool::new(false), bytes };
-        self.bytes.fetch_add(bytes as usize, Ordering::Relaxed);
+    /// Puts a passport in, in place of one with the same hash.
+    pub(super) fn insert(&self, hash: ProofHash, rest: Rest) {
+        let bytes = counted(weight(&rest.passport));
+        let Rest { passport, stand, keys, until } = rest;
+        self.put(hash, Entry { passport: Ok(passport), stand, keys, until, used: AtomicBool::new(false), bytes });
+    }
+
+    /// Puts a refusal in, likewise.
+    pub(super) fn insert_fault(&self, hash: ProofHash, fault: TokenFault, keys: u64, until: UnixSeconds) {
+        let used = AtomicBool::new(false);
+        self.put(hash, Entry { passport: Err(fault), stand: Stand::NOWHERE, keys, until, used, bytes: counted(0) });
+    }
+
+    fn put(&self, hash: ProofHash, entry: Entry) {
+        self.bytes.fetch_add(entry.bytes as usize, Ordering::Relaxed);
         if let Some(before) = self.map.insert(hash, entry) {
             // It stands in its queue already.
             self.bytes.fetch_sub(before.bytes as usize, Ordering::Relaxed);
@@ -140,13 +130,13 @@ impl Cache {
         }
     }
 
-    /// Replaces the facts of an entry that is there.
-    pub(super) fn renew(&self, hash: &TokenHash, passport: Arc<Passport>, read_at: Generations) {
+    /// Replaces the passport of an entry that is there.
+    pub(super) fn renew(&self, hash: &ProofHash, passport: Arc<Passport>, stand: Stand) {
         let bytes = counted(weight(&passport));
         if let Some(mut entry) = self.map.get_mut(hash) {
             self.bytes.fetch_add(bytes as usize, Ordering::Relaxed);
             self.bytes.fetch_sub(entry.bytes as usize, Ordering::Relaxed);
-            (entry.passport, entry.read_at, entry.bytes) = (Ok(passport), read_at, bytes);
+            (entry.passport, entry.stand, entry.bytes) = (Ok(passport), stand, bytes);
         }
         // An account may hold more than it did.
         self.keep_bound(usize::from(hash.0[9]));
@@ -178,7 +168,7 @@ impl Cache {
         true
     }
 
-    fn queue(&self, at: usize) -> std::sync::MutexGuard<'_, VecDeque<TokenHash>> {
+    fn queue(&self, at: usize) -> std::sync::MutexGuard<'_, VecDeque<ProofHash>> {
         self.queues[at % QUEUES].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -192,8 +182,12 @@ fn counted(passport_bytes: usize) -> u32 {
 /// are shared by very many and are not.
 fn weight(passport: &Passport) -> usize {
     const ARC_BYTES: usize = 16;
-    let names = passport.products.as_ref().map_or(0, |names| names.len() * 40)
-        + passport.components.as_ref().map_or(0, |names| names.len() * 40);
+    let narrowing = passport.narrowing().map_or(0, |narrowing| {
+        size_of_val(narrowing)
+            + narrowing.products.as_ref().map_or(0, |names| names.len() * 40)
+            + narrowing.components.as_ref().map_or(0, |names| names.len() * 40)
+            + narrowing.path.as_ref().map_or(0, |path| path.as_str().len())
+    });
     let facts = passport.facts.as_ref().map_or(0, |facts| {
         ARC_BYTES
             + size_of_val(&**facts)
@@ -205,17 +199,5 @@ fn weight(passport: &Passport) -> usize {
                     + extras.attributes.len() * 96
             })
     });
-    ARC_BYTES + size_of::<Passport>() + names + facts
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_hash_of_a_hash_is_the_hash() {
-        use std::hash::BuildHasher as _;
-        let hash = TokenHash([1, 0, 0, 0, 0, 0, 0, 2, 9, 9, 9, 9, 9, 9, 9, 9]);
-        assert_eq!(BuildHasherDefault::<Already>::default().hash_one(hash), 0x0200_0000_0000_0001);
-    }
+    ARC_BYTES + size_of::<Passport>() + narrowing + facts
 }

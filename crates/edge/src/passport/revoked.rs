@@ -6,7 +6,7 @@
 //! moves the generation of the token's slot, which is how cached passports notice. It must not know an issuer or an id,
 //! and no lock is held longer than one lookup or [`ADDED_UNDER_LOCK`] insertions.
 
-use super::cache::Already;
+use super::hash::Already;
 use crate::token::LEEWAY_SECONDS_MAX;
 use arc_swap::ArcSwap;
 use penstock_core::account::TokenKey;
@@ -106,7 +106,12 @@ impl Revoked {
     /// A number that changes whenever the token is revoked, and now and then when another one is.
     #[must_use]
     pub fn generation(&self, token: &TokenKey) -> u32 {
-        self.generations[slot(token)].load(Ordering::Acquire)
+        self.generation_of(slot(token))
+    }
+
+    /// The same, by slot.
+    pub(super) fn generation_of(&self, slot: u16) -> u32 {
+        self.generations[usize::from(slot) % GENERATIONS].load(Ordering::Acquire)
     }
 
     /// Takes revocations; they count for every later request. One that no token can outlive is not kept.
@@ -123,7 +128,7 @@ impl Revoked {
             }
             // Only now: whoever sees the new number finds the revocation.
             for one in some {
-                self.generations[slot(&one.token)].fetch_add(1, Ordering::Release);
+                self.generations[usize::from(slot(&one.token))].fetch_add(1, Ordering::Release);
             }
             if self.late().young.len() >= LATE_MAX {
                 self.merge(now);
@@ -252,8 +257,9 @@ const fn word(token: &TokenKey) -> u64 {
     u64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
 
-fn slot(token: &TokenKey) -> usize {
-    usize::from(u16::from_le_bytes([token.0[8], token.0[9]])) % GENERATIONS
+/// Which generation number is the token's.
+pub(super) const fn slot(token: &TokenKey) -> u16 {
+    u16::from_le_bytes([token.0[8], token.0[9]]) % GENERATIONS as u16
 }
 
 #[cfg(test)]

@@ -67,19 +67,33 @@ impl Verifier {
     /// # Errors
     /// [`NoClaims`].
     pub fn verify(&self, token: &RawToken, from: IpAddr, exempt: &[Network], now: Moment) -> Result<Claims, NoClaims> {
-        self.failures.check(from, exempt, now.instant)?;
-        let _permit = self.limit.begin()?;
-        let refusal = match verify(&self.rings.current(), token, now.unix) {
-            Ok(claims) => return Ok(claims),
-            Err(refusal) => refusal,
-        };
-        if refusal.is_failure() {
-            self.failures.note(from, exempt, now.instant);
-        }
-        if let TokenRefusal::KeyUnknown(key) = &refusal {
+        let check = || verify(&self.rings.current(), token, now.unix);
+        let verified = self.bounded(from, exempt, now.instant, TokenRefusal::is_failure, check)?;
+        if let Err(TokenRefusal::KeyUnknown(key)) = &verified {
             self.rings.note_unknown(key);
         }
-        Err(refusal.into())
+        Ok(verified?)
+    }
+
+    /// Any check within the same bounds: of what a signature proves, whatever carries it.
+    ///
+    /// # Errors
+    /// [`Held`]: nobody looked.
+    pub fn bounded<T, E>(
+        &self,
+        from: IpAddr,
+        exempt: &[Network],
+        now: Instant,
+        is_failure: impl FnOnce(&E) -> bool,
+        check: impl FnOnce() -> Result<T, E>,
+    ) -> Result<Result<T, E>, Held> {
+        self.failures.check(from, exempt, now)?;
+        let _permit = self.limit.begin()?;
+        let checked = check();
+        if checked.as_ref().is_err_and(is_failure) {
+            self.failures.note(from, exempt, now);
+        }
+        Ok(checked)
     }
 
     /// The keys in use.

@@ -7,6 +7,7 @@ mod embargo;
 mod entitled;
 mod from;
 mod issuer;
+mod links;
 mod outcomes;
 mod products;
 mod rates;

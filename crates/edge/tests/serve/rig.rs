@@ -15,7 +15,7 @@ use penstock_edge::geo::{Geo, PlaceMemo};
 use penstock_edge::listen::proxy;
 use penstock_edge::listen::{ConnInfo, CutMark, Door, Handler, Protocol, Wire};
 use penstock_edge::outcome::{Outcome, OutcomeSink};
-use penstock_edge::passport::{Accounts, Passports, Revoked, Verifier};
+use penstock_edge::passport::{Accounts, Memo, Passports, Revoked, Verifier};
 use penstock_edge::policy::Policies;
 use penstock_edge::rates::Pacing;
 use penstock_edge::sending::Sending;
@@ -296,6 +296,7 @@ pub(crate) async fn accept<H: Handler>(
             cut: CutMark::default(),
             pacing: Pacing::default(),
             place: PlaceMemo::default(),
+            memo: Memo::default(),
         });
         let socket = Counted::new(socket, Arc::new(Progress::default()), conn.sending.clone());
         let socket = socket.paced_by(conn.pacing.clone());
