@@ -32,7 +32,7 @@ pub(super) fn routes() -> Routes {
     Routes::new()
         .add(get("/admin/v1/products/{product}/rollouts", read, "List a product's rollouts, newest first", list))
         .add(get(ROLLOUT, read, "Show a channel's newest rollout", show))
-        .add(put(ROLLOUT, write, "Start a rollout, with nobody in it but by a step", start))
+        .add(put(ROLLOUT, write, "Start a rollout, with nobody in it but by a step", start).answers(&[200, 201]))
         .add(post(PAUSE, write, "Let nobody join a rollout", pause))
         .add(post(RESUME, write, "Go on with a rollout", resume))
         .add(post(HALT, write, "Pull the brake: everybody gets the fallback", halt))

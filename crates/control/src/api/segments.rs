@@ -18,7 +18,7 @@ pub(super) fn routes() -> Routes {
     Routes::new()
         .add(get(all, Permission::SegmentsRead, "List segments", list))
         .add(get(one, Permission::SegmentsRead, "Show a segment and its rule", show))
-        .add(put(one, Permission::ChannelsWrite, "Make a segment or replace its rule", replace))
+        .add(put(one, Permission::ChannelsWrite, "Make a segment or replace its rule", replace).answers(&[200, 201]))
         .add(delete(one, Permission::ChannelsWrite, "Remove a segment that nothing refers to", remove))
         .add(post("/admin/v1/segments/{name}/test", Permission::AccountsRead, "Say who is in a segment, and why", test))
 }

@@ -109,7 +109,9 @@ fn walk(document: &Value, schema: &Value, value: &Value, at: &str, wrong: &mut V
     if let Some(object) = value.as_object() {
         for (name, member) in object {
             let named = members.get("properties").and_then(|properties| properties.get(name));
-            if let Some(schema) = named.or_else(|| members.get("additionalProperties")) {
+            // Maps by name have one pattern, their key's; whether the name fits it is not looked at.
+            let by_pattern = || members.get("patternProperties")?.as_object()?.values().next();
+            if let Some(schema) = named.or_else(by_pattern).or_else(|| members.get("additionalProperties")) {
                 walk(document, schema, member, &format!("{at}/{name}"), wrong);
             }
         }
