@@ -21,6 +21,7 @@ use penstock_core::id::{PackageId, ProductId};
 use penstock_core::limits::{IMPORT_LINES_MAX, PACKAGE_ITEMS_MAX, SEATS_MAX, USERS_MAX};
 use penstock_core::reply::Problem;
 use penstock_core::time::UnixSeconds;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Takes lines.
@@ -315,11 +316,13 @@ impl Import {
     /// The seat that the account gets and does not have.
     fn seat(&mut self, batch: &Batch<'_>, line: &ImportLine, user: Option<&User>) -> Result<Option<Seat>, CallError> {
         let Some(id) = line.seat else { return Ok(None) };
-        if !self.seated.contains_key(&id) {
-            let known = entitlements::get(batch.connection(), id)?.ok_or(CallError::NoEntitlement(id))?;
-            self.seated.insert(id, known);
-        }
-        let entitlement = self.seated.get(&id).ok_or(CallError::NoEntitlement(id))?;
+        let entitlement = match self.seated.entry(id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(free) => {
+                let known = entitlements::get(batch.connection(), id)?.ok_or(CallError::NoEntitlement(id))?;
+                free.insert(known)
+            }
+        };
         let (Some(seats), Some(taken)) = (entitlement.seats, entitlement.seats_taken) else {
             return Err(PeopleError::NoSeats(id).into());
         };

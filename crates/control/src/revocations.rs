@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn claims_are_read_without_being_believed() {
         let claims = Claims::read(&token(r#"{"iss":"idp","jti":"7","exp":1800000000.5,"sub":"alice"}"#));
-        let claims = claims.ok().expect("claims");
+        let Ok(claims) = claims else { panic!("claims") };
         assert_eq!((claims.iss.as_str(), claims.jti.as_str(), claims.exp.0), ("idp", "7", UnixSeconds(1_800_000_001)));
         for payload in [
             "",

@@ -1,7 +1,5 @@
 //! Accounts and entitlements: what edges are told of them, after each change, after a restart, by a snapshot.
 
-#![expect(clippy::panic, reason = "a test fails by panicking, with what was told")]
-
 use crate::support::{Engine, World};
 use http::Method;
 use penstock_core::account::{AccountFacts, AccountKey, DeviceKey, Standing};

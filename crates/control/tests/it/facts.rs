@@ -134,6 +134,9 @@ fn slow_reading(database: &Database, pseudonyms: &PseudonymKey) -> Told {
     all
 }
 
+/// A line of an import: account, company, what it is given, seats, seat.
+type Line = (usize, Option<usize>, Option<usize>, Option<u64>, Option<u64>);
+
 /// Something that the desk does.
 #[derive(Debug, Clone)]
 enum Deed {
@@ -153,7 +156,7 @@ enum Deed {
     RemoveCustomer(usize, usize),
     Allocate { to: usize, what: usize, quantity: u64 },
     GiveOut { allocation: u64, to: usize, seats: Option<u64> },
-    Import(Vec<(usize, Option<usize>, Option<usize>, Option<u64>, Option<u64>)>),
+    Import(Vec<Line>),
     Snapshot,
     Restart,
 }
@@ -261,13 +264,7 @@ async fn act(world: World, deed: &Deed) -> World {
             (Method::POST, "/entitlements".to_owned(), body)
         }
         Deed::Import(lines) => {
-            let line = |(who, company, what, seats, seat): &(
-                usize,
-                Option<usize>,
-                Option<usize>,
-                Option<u64>,
-                Option<u64>,
-            )| {
+            let line = |(who, company, what, seats, seat): &Line| {
                 let mut line =
                     json!({ "account": NAMES[*who], "company": company.map(|one| NAMES[one]), "seat": seat });
                 if let Some(what) = what {

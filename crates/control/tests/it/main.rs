@@ -1,6 +1,8 @@
 //! The admin API as its callers meet it, over real requests, and the record as a crash leaves it: each
 //! test on both engines, unless it says why not.
 
+#![expect(clippy::panic, reason = "a test fails by panicking, with what was told")]
+
 mod accounts;
 mod audit;
 mod behind;

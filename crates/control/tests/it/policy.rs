@@ -64,11 +64,15 @@ impl Dice {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % end
     }
+    /// One of these.
+    fn pick<const N: usize>(&mut self, from: [&'static str; N]) -> &'static str {
+        from[usize::try_from(self.below(N as u64)).expect("a small number")]
+    }
 }
 
 /// One change, perhaps one that is refused: either leaves a state that can be told.
 async fn change(world: &World, dice: &mut Dice) {
-    let channel = ["stable", "beta"][dice.below(2) as usize];
+    let channel = dice.pick(["stable", "beta"]);
     let path = format!("/products/game/channels/{channel}");
     let version = dice.below(4).to_string();
     let segment = format!("/segments/s{}", dice.below(3));
@@ -92,8 +96,8 @@ async fn change(world: &World, dice: &mut Dice) {
             let wanted = json!({ "platform": "any", "target": version, "steps": steps });
             world.put(&format!("{path}/rollout"), &wanted).await
         }
-        verb @ 6..=9 => {
-            let verb = ["pause", "resume", "halt", "finish"][verb as usize - 6];
+        6..=9 => {
+            let verb = dice.pick(["pause", "resume", "halt", "finish"]);
             world.post(&format!("{path}/rollout/{verb}"), &json!({ "platform": "any" })).await
         }
         10 => {
@@ -106,7 +110,7 @@ async fn change(world: &World, dice: &mut Dice) {
             world.put(&format!("{path}/minimum"), &json!({ "platform": "any", "minimum": minimum })).await
         }
         12 => {
-            let verb = ["withdraw", "restore"][dice.below(2) as usize];
+            let verb = dice.pick(["withdraw", "restore"]);
             world.post(&format!("/products/game/releases/{version}/{verb}"), &()).await
         }
         _ => {

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 /// Shards of the table.
 const SHARDS: usize = 64;
 /// Generation numbers. A change of one account makes this part of the cached passports read their facts again.
-const GENERATIONS: usize = 4096;
+const GENERATIONS: u16 = 4096;
 
 /// What was told of an account since the snapshot.
 struct Told {
@@ -29,7 +29,7 @@ pub struct Accounts {
     pseudonyms: ArcSwap<PseudonymKey>,
     base: RwLock<Option<Arc<Snapshot<Bytes>>>>,
     shards: [RwLock<HashMap<AccountKey, Told>>; SHARDS],
-    generations: Box<[AtomicU32; GENERATIONS]>,
+    generations: Box<[AtomicU32; GENERATIONS as usize]>,
     /// Terms are few and holdings many.
     terms: Mutex<BTreeSet<Arc<Terms>>>,
 }
@@ -84,7 +84,7 @@ impl Accounts {
 
     /// The same, by slot.
     pub(super) fn generation_of(&self, slot: u16) -> u32 {
-        self.generations[usize::from(slot) % GENERATIONS].load(Ordering::Acquire)
+        self.generations[usize::from(slot % GENERATIONS)].load(Ordering::Acquire)
     }
 
     /// Takes what is true of an account from the change of number `sequence` on; `None` when there is none any more.
@@ -164,7 +164,7 @@ fn shard(account: &AccountKey) -> usize {
 
 /// Which generation number is the account's.
 pub(super) const fn slot(account: &AccountKey) -> u16 {
-    u16::from_le_bytes([account.0[1], account.0[2]]) % GENERATIONS as u16
+    u16::from_le_bytes([account.0[1], account.0[2]]) % GENERATIONS
 }
 
 #[cfg(test)]

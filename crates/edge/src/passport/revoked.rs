@@ -20,7 +20,7 @@ use std::thread;
 use xorf::{BinaryFuse16, Filter as _};
 
 /// Generation numbers. A revocation makes this part of the cached passports ask again.
-const GENERATIONS: usize = 4096;
+const GENERATIONS: u16 = 4096;
 /// Revocations that came lately and are not merged yet: each costs about 40 bytes. A burst of more is merged by whoever
 /// tells of it.
 const LATE_MAX: usize = 131_072;
@@ -35,7 +35,7 @@ const ADDED_UNDER_LOCK: usize = 256;
 pub struct Revoked {
     base: ArcSwap<Base>,
     late: RwLock<Late>,
-    generations: Box<[AtomicU32; GENERATIONS]>,
+    generations: Box<[AtomicU32; GENERATIONS as usize]>,
     /// One merge at a time.
     merging: Mutex<()>,
     /// Whether a thread was started for the next one.
@@ -111,7 +111,7 @@ impl Revoked {
 
     /// The same, by slot.
     pub(super) fn generation_of(&self, slot: u16) -> u32 {
-        self.generations[usize::from(slot) % GENERATIONS].load(Ordering::Acquire)
+        self.generations[usize::from(slot % GENERATIONS)].load(Ordering::Acquire)
     }
 
     /// Takes revocations; they count for every later request. One that no token can outlive is not kept.
@@ -259,7 +259,7 @@ const fn word(token: &TokenKey) -> u64 {
 
 /// Which generation number is the token's.
 pub(super) const fn slot(token: &TokenKey) -> u16 {
-    u16::from_le_bytes([token.0[8], token.0[9]]) % GENERATIONS as u16
+    u16::from_le_bytes([token.0[8], token.0[9]]) % GENERATIONS
 }
 
 #[cfg(test)]
