@@ -93,7 +93,7 @@ pub(crate) fn put_device(
             return Ok(Made::Before);
         }
         if account.devices.len() >= DEVICES_MAX {
-            return Err(CallError::TooLarge { what: "the devices of one account", max: DEVICES_MAX as u64 });
+            return Err(PeopleError::Full { account: id.clone(), what: "devices", max: DEVICES_MAX }.into());
         }
         account.devices.insert(device.to_owned());
         account.registered.insert(device.to_owned(), now);

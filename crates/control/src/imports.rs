@@ -218,8 +218,8 @@ impl Import {
         };
         let total = self.weights.get(id).copied().unwrap_or(0) + weight + seat_weight;
         if weight + seat_weight > 0 && total > HOLDINGS_MAX {
-            let what = "what one account holds, with each package counted as the most that it can hold,";
-            return Err(CallError::TooLarge { what, max: HOLDINGS_MAX as u64 });
+            let what = "holdings, a package counted as the most that it may have";
+            return Err(PeopleError::Full { account: id.clone(), what, max: HOLDINGS_MAX }.into());
         }
 
         let mut done = Done { is_new, is_changed: !is_new && after != before, ..Done::default() };

@@ -234,8 +234,8 @@ pub(crate) fn check_user(user: &AccountId, company: &AccountId, account: Option<
 pub(crate) fn check_weight(connection: &Connection, account: &AccountId, what: &Given) -> Result<(), CallError> {
     let has = holdings::weights(connection, &[account])?.remove(account).unwrap_or(0);
     if has + weight(what) > HOLDINGS_MAX {
-        let what = "what one account holds, with each package counted as the most that it can hold,";
-        return Err(CallError::TooLarge { what, max: HOLDINGS_MAX as u64 });
+        let what = "holdings, a package counted as the most that it may have";
+        return Err(PeopleError::Full { account: account.clone(), what, max: HOLDINGS_MAX }.into());
     }
     Ok(())
 }

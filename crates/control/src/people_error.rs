@@ -58,6 +58,16 @@ pub enum PeopleError {
         /// Who was named.
         customer: AccountId,
     },
+    /// It has as many as it can have.
+    #[error("account {account} has room for {max} {what} and no more: take one away first")]
+    Full {
+        /// Which.
+        account: AccountId,
+        /// Of what.
+        what: &'static str,
+        /// The bound.
+        max: usize,
+    },
     /// Nobody sells to itself.
     #[error("account {0} cannot be its own user or customer")]
     Itself(AccountId),
@@ -131,6 +141,7 @@ impl PeopleError {
             | Self::Tied { .. }
             | Self::OtherCompany { .. }
             | Self::OtherSeller { .. }
+            | Self::Full { .. }
             | Self::NoSeats(_)
             | Self::Revoked(_)
             | Self::SeatsTaken { .. }

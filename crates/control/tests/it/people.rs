@@ -240,7 +240,10 @@ async fn what_one_account_may_hold_has_a_bound_that_no_package_leads_past(engine
     }
     let more = json!({ "account": "ann", "package": "suite" });
     world.put(&format!("/entitlements/{seats}/seats/ann"), &json!({})).await.ok::<Seat>();
-    world.post("/entitlements", &more).await.refused(413, "body_too_large");
+    world.post("/entitlements", &more).await.refused(409, "conflict");
+    let own = json!({ "account": "acme", "terms": { "product": "game" }, "seats": 1 });
+    let other = given(&world, own).await;
+    world.put(&format!("/entitlements/{other}/seats/ann"), &json!({})).await.refused(409, "conflict");
     let line = json!([{ "account": "ann", "terms": { "product": "game" } }, { "account": "ann", "package": "suite", "starts": 3 }]);
     let answer: ImportAnswer = world.post("/imports", &json!({ "lines": line })).await.ok();
     assert_eq!((answer.refused.len(), answer.same), (1, 1), "{:?}", answer.refused);
@@ -268,7 +271,7 @@ async fn devices_and_agreements_are_kept_with_their_times(engine: Engine) {
     for number in 2..64 {
         world.put(&format!("/accounts/alice/devices/d{number}"), &json!({})).await.ok::<AccountDetail>();
     }
-    world.put("/accounts/alice/devices/more", &json!({})).await.refused(413, "body_too_large");
+    world.put("/accounts/alice/devices/more", &json!({})).await.refused(409, "conflict");
     let left: AccountDetail = world.call(Method::DELETE, "/accounts/alice/devices/old", "").await.ok();
     assert_eq!(left.account.devices.len(), 63);
     world.put("/accounts/nobody/devices/x", &json!({})).await.refused(404, "not_found");
