@@ -159,11 +159,9 @@ fn responses(route: &Route, schemas: &mut SchemaGenerator) -> Value {
 fn problems(route: &Route) -> Vec<u16> {
     let shape = &route.shape;
     let mut statuses = vec![400, 401, 403, 404, 500, 503];
-    if !matches!(shape.body, Content::None) {
-        statuses.push(413);
-    }
     if route.method != Method::GET {
-        statuses.extend([409, 422, 507]);
+        // 413 is for bodies, and for one more of something that there may be so many of.
+        statuses.extend([409, 413, 422, 507]);
     }
     if shape.is_conditional {
         statuses.push(412);

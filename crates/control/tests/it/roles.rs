@@ -38,6 +38,8 @@ const EXPECTED: &[(&str, &str)] = &[
     ("POST /admin/v1/explain", "support desk compliance auditor"),
     ("POST /admin/v1/imports", "desk"),
     ("GET /admin/v1/jwks", "publisher release_manager support desk compliance auditor"),
+    ("GET /admin/v1/links/key", "publisher release_manager support desk compliance auditor"),
+    ("POST /admin/v1/links", ""),
     ("GET /admin/v1/products", "publisher release_manager support desk compliance auditor"),
     ("POST /admin/v1/products", "publisher"),
     ("GET /admin/v1/products/{product}", "publisher release_manager support desk compliance auditor"),
