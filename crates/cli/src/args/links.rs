@@ -53,7 +53,7 @@ pub(crate) struct LinkNew {
 
 /// See [`LinkVerb::Key`].
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  penstock link key --to ./data >> link-keys.txt")]
+#[command(after_help = "Example:\n  penstock link key --to ./data > link-keys.txt")]
 pub(crate) struct LinkKey {
     /// The node.
     #[command(flatten)]

@@ -256,8 +256,9 @@ mod tests {
 
     #[test]
     fn both_formats_say_the_same() {
-        let csv = "account,standing,product,channels,components,ends,device_bound\n\
-                   alice,,game,beta stable,dlc,4000000000,true\n\"bob, the second\",suspended,,,,,\n";
+        let csv = "account,standing,product,channels,components,ends,device_bound,company,seat,package,seats\n\
+                   alice,,game,beta stable,dlc,4000000000,true,acme,7,,\n\
+                   \"bob, the second\",suspended,,,,,,,,suite,5\n";
         let ndjson = concat!(
             r#"{"account":"alice","terms":{"product":"game","channels":["beta","stable"],"components":["dlc"],"device_bound":true},"ends":4000000000,"company":"acme","seat":7}"#,
             "\n\n",

@@ -51,7 +51,7 @@ fn a_publishers_credential_publishes_and_does_nothing_else() {
     let output = remote(&publish);
     assert!(output.status.success(), "{}", said(&output));
     // Publishing is not offering, and offering is not for this role.
-    for args in [&["channel", "set", "stable", "--product", "game", "--version", "1.0"][..], &["account", "list"]] {
+    for args in [&["channel", "set", "game", "stable", "1.0"][..], &["account", "list"]] {
         let output = remote(args);
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", said(&output));
         assert!(said(&output).contains("admin_forbidden"), "{}", said(&output));
