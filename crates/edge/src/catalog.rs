@@ -142,7 +142,7 @@ impl EdgeCatalog {
         })
     }
 
-    /// A release for a platform, chosen as [`Self::offer`] does.
+    /// A release for a platform, chosen as [`Self::offered`] does.
     #[must_use]
     pub fn release(&self, product: &ProductId, version: &Version, platform: Option<&Platform>) -> Found<Document> {
         let names = self.names();
