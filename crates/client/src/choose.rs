@@ -17,8 +17,20 @@ use penstock_core::manifest::{Component, Root as ManifestRoot};
 use penstock_frames::part::PartError;
 use std::collections::BTreeSet;
 
-/// Refusals that speak of one component; all others would meet the rest of the release, too.
-const OF_ONE_COMPONENT: [&str; 2] = [Refusal::ComponentNotIncluded.code(), Refusal::TokenTooNarrow.code()];
+/// Refusals that may speak of one component only: what somebody got beside the rest may have ended, or be for elsewhere.
+/// When they speak of all, the rest is refused with them.
+const OF_ONE_COMPONENT: [&str; 10] = [
+    Refusal::ComponentNotIncluded.code(),
+    Refusal::TokenTooNarrow.code(),
+    Refusal::PlatformNotIncluded.code(),
+    Refusal::ChannelNotIncluded.code(),
+    Refusal::RegionUnknown.code(),
+    Refusal::RegionNotIncluded.code(),
+    Refusal::EntitlementEnded.code(),
+    Refusal::EntitlementNotStarted.code(),
+    Refusal::AgreementRequired.code(),
+    Refusal::DeviceRequired.code(),
+];
 
 /// A release without what is left out of it.
 pub(crate) struct Picked {
@@ -51,10 +63,13 @@ pub(crate) fn pick(
             left_out.insert(name.clone());
             continue;
         }
-        match first_part(network, component, shelf, progress) {
+        // What lies on the shelf of an interrupted run says nothing of what its player may have today.
+        let is_here = state.is_some_and(|state| !state.installed.left_out.contains(name));
+        match first_part(network, component, is_here, shelf, progress) {
             Ok(bytes) => fetched_bytes += bytes,
             Err(error) if !is_of_one_component(&error) => return Err(error),
-            Err(error) if chosen.is_some() => {
+            // Only what was asked for just now is refused; what was once chosen must not keep the rest from updates.
+            Err(error) if matches!(wish, Components::Only(_)) => {
                 return Err(PullError::Component { component: name.clone(), source: Box::new(error) });
             }
             Err(_) => {
@@ -80,15 +95,16 @@ fn check_names<'a>(
     Err(PullError::NoComponent { component: stray.clone(), there: there.collect::<Vec<_>>().join(", ") })
 }
 
-/// Fetches the first part of a component that the shelf lacks, if it lacks one; gives the bytes.
+/// Fetches the first part of a component: of one that is here, that the shelf lacks, if it lacks one. Gives the bytes.
 fn first_part(
     network: &Network,
     component: &Component,
+    is_here: bool,
     shelf: &Shelf<'_>,
     progress: &dyn Progress,
 ) -> Result<u64, PullError> {
     for part in component.tree.iter().chain(&component.chunks) {
-        if shelf.has(&part.blob, u64::from(part.stored_bytes))? {
+        if is_here && shelf.has(&part.blob, u64::from(part.stored_bytes))? {
             continue;
         }
         let query = Query {

@@ -100,7 +100,6 @@ impl Actor {
     pub(crate) fn role(&self) -> Role {
         self.who.role
     }
-    #[allow(dead_code, reason = "the delegated calls are being added")]
     /// The account that it acts for; always there in the roles `company` and `reseller`, and in no other.
     pub(crate) fn account(&self) -> Option<&AccountId> {
         self.who.account.as_ref()

@@ -43,8 +43,20 @@ pub(crate) fn arrived(node: &Node, blob: BlobId, size: BlobSize) -> Result<BlobA
     Ok(BlobAnswer { blob, bytes: size.0 })
 }
 
+/// Refuses those who are limited to some products the bytes that no release of theirs has: as absent, because that a blob
+/// is there says something too.
+pub(crate) fn check_readable(node: &Node, actor: &Actor, blob: BlobId) -> Result<(), CallError> {
+    if actor.require_no_limit().is_ok() {
+        return Ok(());
+    }
+    let uses = node.record.read(|connection| Ok::<_, CallError>(releases::uses_of(connection, blob)?))?;
+    let is_own = uses.iter().any(|one| actor.require_product(&one.known.product).is_ok());
+    if is_own { Ok(()) } else { Err(CallError::BlobAbsent(blob)) }
+}
+
 /// A page of the blobs that came in through this node, by name.
-pub(crate) fn page(node: &Node, after: Option<BlobId>, limit: usize) -> Result<BlobsAnswer, CallError> {
+pub(crate) fn page(node: &Node, actor: &Actor, after: Option<BlobId>, limit: usize) -> Result<BlobsAnswer, CallError> {
+    actor.require_no_limit()?;
     let limit = limit.clamp(1, PAGE_ROWS_MAX);
     let mut rows = node.record.read(|connection| Ok::<_, CallError>(blobs::page(connection, after, limit + 1)?))?;
     let more = rows.len() > limit;

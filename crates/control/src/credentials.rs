@@ -107,6 +107,14 @@ pub(crate) fn holder(node: &Node, offered: &[u8]) -> Result<Option<Actor>, CallE
     Ok(found.filter(|one| one.is_live(node.now())).map(Actor::holder))
 }
 
+/// Refuses an actor whose credential ended or was revoked since it was let in: for calls that last.
+pub(crate) fn check_live(node: &Node, actor: &Actor) -> Result<(), CallError> {
+    // The node's own have no credential in the record: no credential's name begins with an @.
+    let Ok(name) = CredentialName::new(actor.name()) else { return Ok(()) };
+    let found = node.record.read(|connection| Ok::<_, CallError>(credentials::get(connection, &name)?))?;
+    if found.is_some_and(|one| one.is_live(node.now())) { Ok(()) } else { Err(CallError::Credentials) }
+}
+
 fn decode(offered: &[u8]) -> Option<[u8; 32]> {
     URL_SAFE_NO_PAD.decode(offered).ok()?.try_into().ok()
 }

@@ -161,8 +161,11 @@ pub(crate) fn of_package(batch: &Batch<'_>, package: &PackageId) -> Result<(What
     Ok((What::Package(package.clone()), Given::Package(package.clone())))
 }
 
-/// An end comes after its start.
+/// An end comes after its start, and both fit the record.
 pub(crate) fn check_times(starts: UnixSeconds, ends: Option<UnixSeconds>) -> Result<(), CallError> {
+    if i64::try_from(starts.0.max(ends.map_or(0, |ends| ends.0))).is_err() {
+        return Err(CallError::Malformed("starts, ends: seconds since 1970, below 2^63".to_owned()));
+    }
     if ends.is_some_and(|ends| ends <= starts) {
         return Err(CallError::Malformed("ends: it must end after it starts".to_owned()));
     }

@@ -26,11 +26,14 @@ fn facts(connection: &Connection, party: &Party, own: &AccountId, sub: &str) -> 
     let Some(bearer) = accounts::get(connection, &sub)? else {
         return Ok(Facts { party: account.standing, bearer: None });
     };
-    let products = match party {
+    let mut products = match party {
         Party::Studio => Default::default(),
         Party::Company(company) => people::products_by_seats(connection, &sub, company)?,
         Party::Reseller(reseller) => people::products_by_allocations(connection, &sub, reseller)?,
     };
+    // What the bearer holds in another way too is not the party's to open.
+    let otherwise = people::products_otherwise(connection, &sub, own)?;
+    products.retain(|product| !otherwise.contains(product));
     let company = people::user(connection, &sub)?.map(|user| user.company);
     let bearer = Bearer { standing: bearer.standing, company, seller: bearer.seller, products };
     Ok(Facts { party: account.standing, bearer: Some(bearer) })

@@ -6,7 +6,6 @@
 use penstock_core::credential::Role;
 
 /// Something that a call may do.
-#[allow(dead_code, reason = "the routes that take the others are being added beside these")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Permission {
     /// Read the node's figures and public keys.

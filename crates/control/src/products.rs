@@ -52,8 +52,13 @@ pub(crate) fn get(node: &Node, id: &ProductId) -> Result<Product, CallError> {
 }
 
 /// All products, by name.
-pub(crate) fn list(node: &Node) -> Result<Vec<Product>, CallError> {
-    node.record.read(|connection| Ok(products::list(connection)?.into_iter().map(|row| row.product).collect()))
+///
+/// Whoever is limited to some hears of no others: a closed one's name says something too.
+pub(crate) fn list(node: &Node, actor: &Actor) -> Result<Vec<Product>, CallError> {
+    node.record.read(|connection| {
+        let all = products::list(connection)?.into_iter().map(|row| row.product);
+        Ok(all.filter(|product| actor.require_product(&product.id).is_ok()).collect())
+    })
 }
 
 /// What a publisher must know before it signs a delegation or a release.

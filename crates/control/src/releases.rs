@@ -133,7 +133,9 @@ pub(crate) fn set_state(
             releases::set_state(batch.connection(), id, state)?;
             batch.audit(&Deed::new("release.state", subject(&release)).before(&before)?.after(&state)?)?;
             let members = releases::members(batch.connection(), id)?;
-            batch.tell(CatalogChange::Release { release: release.clone(), members, channels: BTreeSet::new() })?;
+            // Whoever keeps only the newest word on each release must not forget where it was offered.
+            let channels = crate::record::channels::ever_offering(batch.connection(), &release)?;
+            batch.tell(CatalogChange::Release { release: release.clone(), members, channels })?;
         }
         let offered_by = channels::offering(batch.connection(), &release)?;
         Ok(ReleaseChange { release, offered_by, halted })

@@ -13,7 +13,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use penstock_core::account::TokenKey;
 use penstock_core::catalog::{CatalogChange, REVOKED_AT_ONCE_MAX, RevokedToken};
 use penstock_core::desk::policy::{PostRevocations, RevocationRow, RevocationsAnswer, RevocationsTaken, RevokeToken};
-use penstock_core::limits::{PAGE_ROWS_MAX, TOKEN_ID_BYTES_MAX, TOKEN_LIFE_SECONDS_MAX};
+use penstock_core::limits::{FOREIGN_TOKEN_LIFE_SECONDS, PAGE_ROWS_MAX, TOKEN_ID_BYTES_MAX, TOKEN_LIFE_SECONDS_MAX};
+use penstock_core::link::LINK_ISSUER;
 use penstock_core::statement::SEQUENCE_MAX;
 use penstock_core::time::UnixSeconds;
 use penstock_core::token::RawToken;
@@ -39,7 +40,8 @@ pub(crate) fn take(node: &Node, actor: &Actor, wanted: &PostRevocations) -> Resu
     for (index, token) in wanted.tokens.iter().enumerate() {
         let revoked =
             read(node, token, now).map_err(|reason| CallError::Malformed(format!("tokens[{index}]: {reason}")))?;
-        if revoked.until <= now {
+        // Edges take a token for a moment after its end, for clocks that differ.
+        if revoked.until.plus(REMEMBERED_SECONDS) <= now {
             ended += 1;
             continue;
         }
@@ -105,7 +107,7 @@ pub(crate) fn forget(node: &Node, now: UnixSeconds) -> Result<u64, CallError> {
     }
 }
 
-/// Tells all that are in force, some at a time.
+/// Tells all that are remembered, some at a time: an edge that starts takes ended tokens for a moment too.
 pub(crate) fn tell_all(
     connection: &Connection,
     newest: u64,
@@ -113,7 +115,8 @@ pub(crate) fn tell_all(
     tell: &mut Teller<'_>,
 ) -> Result<(), CallError> {
     let mut tokens = Vec::new();
-    revocations::each_in_force(connection, now, |token| {
+    let remembered = UnixSeconds(now.0.saturating_sub(REMEMBERED_SECONDS));
+    revocations::each_since(connection, remembered, |token| {
         tokens.push(token);
         if tokens.len() == REVOKED_AT_ONCE_MAX {
             tell(newest, CatalogChange::TokensRevoked { tokens: std::mem::take(&mut tokens) })?;
@@ -128,8 +131,10 @@ fn read(node: &Node, wanted: &RevokeToken, now: UnixSeconds) -> Result<RevokedTo
     let (issuer, id, until) = match (&wanted.id, &wanted.token) {
         (Some(id), None) => {
             let issuer = wanted.issuer.clone().unwrap_or_else(|| TOKEN_ISSUER.to_owned());
-            // Nobody knows when it ends: not later than the longest token that this node could have minted a moment ago.
-            (issuer, id.clone(), wanted.until.unwrap_or_else(|| now.plus(TOKEN_LIFE_SECONDS_MAX)))
+            // Nobody knows when it ends: if it is ours, not later than the longest token that was minted a moment ago.
+            let is_own = issuer == TOKEN_ISSUER || issuer == LINK_ISSUER;
+            let longest = if is_own { TOKEN_LIFE_SECONDS_MAX } else { FOREIGN_TOKEN_LIFE_SECONDS };
+            (issuer, id.clone(), wanted.until.unwrap_or_else(|| now.plus(longest)))
         }
         (None, Some(text)) => {
             if wanted.issuer.is_some() {

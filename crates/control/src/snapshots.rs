@@ -66,21 +66,35 @@ pub(crate) fn make(node: &Node, now: UnixSeconds) -> Result<SnapshotRow, CallErr
         parts.iter().try_for_each(|part| draft.write(part))?;
         draft.seal()?;
     }
-    let old = node.record.keep_house(now, |batch| {
+    // Another one may have been made meanwhile, and edges must never go back: what is not newer is thrown away.
+    let told = node.record.keep_house(now, |batch| {
+        let known = snapshots::newest(batch.connection())?;
+        if let Some(known) = known
+            && (known.sequence, known.imports) >= (row.sequence, row.imports)
+            && node.size_of(known.blob)?.is_some()
+        {
+            return Ok::<_, CallError>(Err(known));
+        }
         snapshots::put(batch.connection(), row)?;
         batch.tell(change(node, row))?;
         let old = snapshots::older(batch.connection(), KEPT)?;
         old.iter().try_for_each(|row| snapshots::remove(batch.connection(), row.sequence))?;
-        Ok::<_, CallError>(old)
+        Ok(Ok(old.into_iter().chain(known.filter(|known| known.sequence == row.sequence)).collect::<Vec<_>>()))
     })?;
+    let (old, newest) = match told {
+        Ok(old) => (old, row),
+        Err(known) => (vec![row], known),
+    };
     for row in old {
         let is_kept = node.record.read(|connection| Ok::<_, CallError>(snapshots::has(connection, row.blob)?))?;
         if !is_kept && let Err(error) = node.origin.remove(&row.blob) {
             tracing::warn!(%error, blob = %row.blob, "an old snapshot of accounts stays behind");
         }
     }
-    tracing::info!(accounts, sequence, %blob, "made a snapshot of all accounts");
-    Ok(row)
+    if newest == row {
+        tracing::info!(accounts, sequence, %blob, "made a snapshot of all accounts");
+    }
+    Ok(newest)
 }
 
 /// Refuses a blob that is no snapshot of now.

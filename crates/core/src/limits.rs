@@ -143,7 +143,12 @@ pub const TOKEN_LIFE_SECONDS_MAX: u64 = 30 * 24 * 3600;
 /// Longest life of a token that a company or a reseller mints, in seconds: one day, so that who left is out tomorrow.
 pub const DELEGATED_LIFE_SECONDS_MAX: u64 = 24 * 3600;
 
+/// How long a token of another issuer may still last that is revoked by its id, in seconds: ten years, because nobody here
+/// knows, and one that is forgotten before its end is good again.
+pub const FOREIGN_TOKEN_LIFE_SECONDS: u64 = 10 * 366 * 24 * 3600;
+
 const _: () = {
+    assert!(LINK_LIFE_SECONDS_MAX <= TOKEN_LIFE_SECONDS_MAX);
     assert!(CHUNK_BYTES_MIN < CHUNK_BYTES_TARGET && CHUNK_BYTES_TARGET < CHUNK_BYTES_MAX);
     assert!(CHUNK_BYTES_MAX <= FRAME_CONTENT_BYTES_MAX);
     assert!(FRAME_STORED_BYTES_MAX as u64 <= PACK_BYTES_MAX - PACK_BYTES_TARGET);

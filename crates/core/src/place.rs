@@ -164,7 +164,8 @@ pub enum Ruling {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClassRules {
-    /// By region. A subdivision's rule goes before its country's.
+    /// By region. A subdivision's rule goes before its country's. Where only the country of a caller is known and one of its
+    /// subdivisions has a rule, `unknown` counts, too: the stricter of both.
     pub regions: BTreeMap<Region, Ruling>,
     /// Everywhere else.
     pub elsewhere: Ruling,
@@ -204,7 +205,14 @@ impl Embargo {
         let Some(rules) = self.classes.get(class).or_else(|| self.classes.get("")) else { return Ruling::Allow };
         let Some(Place(region)) = place else { return rules.unknown };
         let exact = rules.regions.get(region).or_else(|| rules.regions.get(&region.country()));
-        exact.copied().unwrap_or(rules.elsewhere)
+        let ruling = exact.copied().unwrap_or(rules.elsewhere);
+        // A part of the country has a rule of its own, and nobody knows whether the caller is there.
+        let may_be_there = |one: &Region| one.is_subdivision() && one.country() == *region;
+        if ruling < rules.unknown && !region.is_subdivision() && rules.regions.keys().any(may_be_there) {
+            rules.unknown
+        } else {
+            ruling
+        }
     }
 }
 
@@ -249,7 +257,8 @@ mod tests {
     fn the_nearest_rule_counts() {
         let json = r#"{"version": 3, "classes": {
             "": {"regions": {"IR": "deny", "UA-43": "deny", "UA": "allow"}, "elsewhere": "allow", "unknown": "allow"},
-            "5D002": {"regions": {"DE": "allow", "CN": "hold"}, "elsewhere": "deny", "unknown": "deny"}}}"#;
+            "5D002": {"regions": {"DE": "allow", "CN": "hold"}, "elsewhere": "deny", "unknown": "deny"},
+            "part": {"regions": {"UA-43": "deny"}, "elsewhere": "allow", "unknown": "hold"}}}"#;
         let policy: Embargo = serde_json::from_str(json).expect("a policy");
         for (class, place, expected) in [
             ("", Some("IR"), Ruling::Deny),
@@ -263,6 +272,10 @@ mod tests {
             ("5D002", Some("CN"), Ruling::Hold),
             ("5D002", Some("FR"), Ruling::Deny),
             ("5D002", None, Ruling::Deny),
+            ("part", Some("UA-43"), Ruling::Deny),
+            ("part", Some("UA-30"), Ruling::Allow),
+            ("part", Some("UA"), Ruling::Hold),
+            ("part", Some("DE"), Ruling::Allow),
         ] {
             let place = place.map(|text| Place(region(text)));
             assert_eq!(policy.ruling(class, place.as_ref()), expected, "{class} {place:?}");

@@ -37,6 +37,15 @@ pub enum ShapeError {
     Length(usize),
 }
 
+/// What follows `Bearer` in an `Authorization` header's value, in any spelling of scheme and spaces (RFC 9110, section
+/// 11.4): one token has one text here, however it was sent.
+#[must_use]
+pub fn bearer_text(value: &[u8]) -> Option<&[u8]> {
+    const SCHEME: &[u8] = b"bearer";
+    let (scheme, rest) = value.split_at_checked(SCHEME.len())?;
+    (scheme.eq_ignore_ascii_case(SCHEME) && rest.first() == Some(&b' ')).then(|| rest.trim_ascii())
+}
+
 impl RawToken {
     /// Checks the shape.
     ///
@@ -71,12 +80,7 @@ impl RawToken {
     /// # Errors
     /// [`ShapeError`].
     pub fn from_authorization(value: &[u8]) -> Result<Self, ShapeError> {
-        const SCHEME: &[u8] = b"bearer";
-        let (scheme, rest) = value.split_at_checked(SCHEME.len()).ok_or(ShapeError::Scheme)?;
-        let token = rest.trim_ascii();
-        if !scheme.eq_ignore_ascii_case(SCHEME) || rest.first().is_none_or(|byte| *byte != b' ') {
-            return Err(ShapeError::Scheme);
-        }
+        let token = bearer_text(value).ok_or(ShapeError::Scheme)?;
         // What is not text has a byte that base64url does not have.
         let text = std::str::from_utf8(token).map_err(|error| ShapeError::Byte(error.valid_up_to()))?;
         Self::new(text)

@@ -133,7 +133,8 @@ impl EdgeExplainer {
             }
         };
         let install = question.install.as_deref().and_then(InstallId::new);
-        let inquirer = Inquirer { install: install.as_ref(), by_hand: question.by_hand, passport, place: scene.place };
+        let (by_hand, have) = (question.by_hand, question.have.as_ref());
+        let inquirer = Inquirer { install: install.as_ref(), by_hand, have, passport, place: scene.place };
         let (segments, pseudonyms) = (self.policies.segments(), self.passports.pseudonyms());
         let mut steps = Vec::new();
         if question.install.is_some() && install.is_none() {

@@ -89,7 +89,11 @@ impl Follower {
     /// # Errors
     /// [`JournalError`]: the directory cannot be used. Damage is no error.
     pub fn open(parts: FollowerParts) -> Result<Self, JournalError> {
-        let journal = Journal::open(&parts.dir)?;
+        let mut journal = Journal::open(&parts.dir)?;
+        if let Some(stranger) = journal.take_if(|journal| journal.hello().channel_key != parts.key) {
+            let found = stranger.hello().channel_key;
+            tracing::error!(%found, "what this edge knew came from another control node: it is not used");
+        }
         let standing = Standing::default();
         let place = journal.as_ref().map(Journal::place);
         let (wants_whole, failed_at, damaged) = (false, None, None);

@@ -25,7 +25,7 @@ use penstock_core::entitle::{Narrowing, Passport, TokenFault};
 use penstock_core::id::{ComponentName, ProductId};
 use penstock_core::link::{LINK_ISSUER, Link};
 use penstock_core::time::UnixSeconds;
-use penstock_core::token::RawToken;
+use penstock_core::token::{RawToken, bearer_text};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -123,9 +123,10 @@ impl Proof<'_> {
         }
     }
 
-    const fn value(&self) -> &[u8] {
+    /// What is hashed: of a token its own text, or one good token would be as many entries as it has spellings.
+    fn value(&self) -> &[u8] {
         match self {
-            Self::Token(value) => value,
+            Self::Token(value) => bearer_text(value).unwrap_or(value),
             Self::Link { text, .. } => text.as_bytes(),
         }
     }

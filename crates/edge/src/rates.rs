@@ -65,7 +65,7 @@ impl Rates {
             Some(passport) if !config.segments.is_empty() => config.of(passport, &segments(), pseudonyms),
             _ => config.default.unwrap_or(UNBOUNDED),
         };
-        pacing.want(rate, passport.map_or(0, owner), protocol);
+        pacing.want(rate, passport.map_or(NOBODY, owner), protocol);
     }
 }
 
@@ -82,6 +82,9 @@ impl RatesConfig {
         own.map(|(_, rate)| rate.unwrap_or(UNBOUNDED)).max().unwrap_or(self.default.unwrap_or(UNBOUNDED))
     }
 }
+
+/// The owner of a rate that was decided for somebody unknown.
+const NOBODY: u64 = 0;
 
 /// Tells callers of one connection apart; that two are taken for one is harmless.
 fn owner(passport: &Passport) -> u64 {
@@ -102,6 +105,10 @@ impl Pacing {
 
     fn want(&self, rate: u64, owner: u64, protocol: Protocol) {
         let Wanted { rate: kept, owner: of } = &*self.0;
+        // What anybody may read says nothing of who reads it: the rate of a caller who is known stays.
+        if owner == NOBODY && protocol != Protocol::Http1 && of.load(Ordering::Relaxed) != NOBODY {
+            return;
+        }
         let is_anew = !self.is_set() || of.load(Ordering::Relaxed) == owner;
         if protocol == Protocol::Http1 || is_anew || rate > kept.load(Ordering::Relaxed) {
             kept.store(rate, Ordering::Relaxed);

@@ -1,7 +1,8 @@
 //! Taking a new configuration into a running node: check everything first, then swap, never dropping a connection.
 //!
-//! Certificates, JWKS files, the database of places, `[limits]`, `[rates]`, `[rollouts]`, `log.level`, `log.access` and `listen.admin_hosts` are swapped;
-//! what else changed is reported as waiting for the next start. Also here: noticing that the files changed. It must not touch sockets.
+//! Certificates, JWKS files, keys of links, the database of places, `[limits]`, `[rates]`, `[rollouts]`, `log.level`,
+//! `log.access` and `listen.admin_hosts` are swapped; what else changed is reported as waiting for the next start. Also
+//! here: noticing that the files changed. It must not touch sockets.
 
 use crate::config::{
     Checked, ConfigProblem, ControlConfig, DataConfig, Database, FollowConfig, KeysFrom, Limits, ListenConfig,

@@ -5,7 +5,7 @@
 use crate::policy::Segments;
 use penstock_core::account::PseudonymKey;
 use penstock_core::entitle::Passport;
-use penstock_core::id::SegmentName;
+use penstock_core::id::{SegmentName, Version};
 use penstock_core::place::Whereabouts;
 use penstock_core::request::InstallId;
 use penstock_core::rollout::{Asker, Rollout, Turn};
@@ -18,6 +18,8 @@ use std::collections::BTreeSet;
 pub(crate) struct Inquirer<'a> {
     pub(crate) install: Option<&'a InstallId>,
     pub(crate) by_hand: bool,
+    /// What it has. Whoever got the target by hand keeps it: the launcher's next check must not take it away again.
+    pub(crate) have: Option<&'a Version>,
     /// Whoever its token names, where it sent a good one.
     pub(crate) passport: Option<&'a Passport>,
     pub(crate) place: Whereabouts<'a>,
@@ -87,7 +89,8 @@ impl Inquirer<'_> {
             place.iter().flat_map(|place| [place.0.country().to_string(), place.0.to_string()]).collect();
         let regions: Vec<&str> = regions.iter().map(String::as_str).collect();
         let install = self.install.map(InstallId::expose);
-        answer(&Asker { install, segments: &member, regions: &regions, by_hand: self.by_hand })
+        let by_hand = self.by_hand || self.have == Some(&rollout.target);
+        answer(&Asker { install, segments: &member, regions: &regions, by_hand })
     }
 
     /// What is known of its account.
@@ -124,7 +127,7 @@ mod tests {
 
     fn is_target(rollout: &Rollout, install: &InstallId) -> bool {
         let place = Whereabouts::Known(None);
-        let inquirer = Inquirer { install: Some(install), by_hand: false, passport: None, place };
+        let inquirer = Inquirer { install: Some(install), by_hand: false, have: None, passport: None, place };
         let pseudonyms = PseudonymKey::from_bytes([3; 32]);
         inquirer.turn(rollout, &Segments::new(), &pseudonyms, UnixSeconds(1)).is_target()
     }

@@ -37,7 +37,7 @@ pub(crate) enum RevokeVerb {
     after_help = "Example:\n  penstock revoke add --id 8f14e45f --issuer https://id.example --lasts 7d --to ./data\n  \
     penstock revoke add --token-file leaked.jwt --to ./data\n\n\
     A token is known by its issuer and id (claims iss and jti). One without an id cannot be revoked by itself: end all\n\
-    tokens of its account with account set --sign-out."
+    tokens of its account with account set --sign-out. A link is revoked by its id, too, with --issuer penstock:links."
 )]
 pub(crate) struct RevokeAdd {
     /// A token's id, claim jti; may be repeated.
@@ -46,7 +46,8 @@ pub(crate) struct RevokeAdd {
     /// Who issued them, claim iss; the node itself when left out.
     #[arg(long, value_name = "ISS", conflicts_with = "token_file")]
     pub(crate) issuer: Option<String>,
-    /// How long they would still have lasted; when left out, as long as any token of this node.
+    /// How long they would still have lasted; when left out, as long as any token of this node, and ten years for
+    /// those of others.
     #[arg(long, value_name = "TIME", conflicts_with = "token_file")]
     pub(crate) lasts: Option<Span>,
     /// File with a whole token, which says all of that; it is not kept.
@@ -218,9 +219,9 @@ pub(crate) enum SegmentVerb {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  penstock segment set press --list press.txt --to ./data\n  \
     penstock segment set veterans --score tenure_days --from 365 --to ./data\n  \
-    penstock segment set beta --where {\"is\":{\"attribute\":\"beta\",\"values\":[true]}} --to ./data\n\n\
+    penstock segment set beta --where '{\"is\":{\"attribute\":\"beta\",\"values\":[true]}}' --to ./data\n\n\
     Conditions are is, at_least, at_most and absent, put together with all, any and not. Attributes are those of accounts\n\
-    (account set --attribute) and of tokens.")]
+    (account set --attribute).")]
 pub(crate) struct SegmentSet {
     /// The segment.
     pub(crate) name: SegmentName,

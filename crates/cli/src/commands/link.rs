@@ -23,6 +23,8 @@ pub(crate) fn run(args: Args, output: &Output) -> Done {
                 answer.target.insert_str(0, edge.trim_end_matches('/'));
             }
             output.result(&answer, &answer.target)?;
+            output
+                .note(&format!("take it back with: penstock revoke add --id {} --issuer {}", answer.id, answer.issuer));
         }
         LinkVerb::Key(args) => {
             let session = desk::connect(&args.desk)?;

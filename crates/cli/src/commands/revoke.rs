@@ -96,8 +96,16 @@ fn import(args: &RevokeImport, output: &Output) -> Done {
             break;
         }
         bar.advance_by(line.len() as u64);
-        let token = read_line(&line, args.issuer.as_deref());
-        if let Some(token) = token.with_context(|| format!("line {number}"))? {
+        // Some programs begin a file with a mark that is no part of the first id.
+        let text = line.strip_prefix(b"\xef\xbb\xbf").filter(|_| number == 1).unwrap_or(&line);
+        let token = match read_line(text, args.issuer.as_deref()) {
+            Ok(token) => token,
+            Err(error) => {
+                send(&session, &mut tokens, &mut done).with_context(|| format!("lines before {number}"))?;
+                return Err(error.context(format!("line {number}")).into());
+            }
+        };
+        if let Some(token) = token {
             done.lines += 1;
             tokens.push(token);
         }

@@ -4,7 +4,7 @@
 //! Written by the node at each start, so that `publish --to DATA_DIR` goes into the record that the node
 //! will serve, wherever its config puts it. It holds no secret and decides nothing else.
 
-use penstock_edge::config::{Access, Checked, Config, Database, Environment};
+use penstock_edge::config::{Access, Checked, Config, Database, Environment, Role};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -40,8 +40,9 @@ fn text(config: &Checked) -> io::Result<String> {
         Access::Map => "map",
         Access::Pread => "pread",
     };
+    let role = if config.role == Role::Edge { "role = \"edge\"\n" } else { "" };
     let mut text = format!(
-        "# Written by the node at its start, for commands that work here while it is stopped.\n[data]\naccess = \"{access}\"\n"
+        "# Written by the node at its start, for commands that work here while it is stopped.\n{role}[data]\naccess = \"{access}\"\n"
     );
     if let Database::Sqlite(path) = &config.control.database {
         // Relative to where the node was started, which is not where the command will be.
@@ -67,6 +68,11 @@ pub(crate) fn private_config(data_dir: &Path) -> anyhow::Result<Checked> {
     };
     let wrong = |what: String| anyhow::anyhow!("cannot work on {}: {what}", data_dir.display());
     let mut table: toml::Table = kept.parse().map_err(|error| wrong(format!("{FILE_NAME}: {error}")))?;
+    if table.get("role").and_then(toml::Value::as_str) == Some("edge") {
+        return Err(wrong(
+            "it belongs to an edge, which has no record: ask the control node that it follows".to_owned(),
+        ));
+    }
     let text = |text: &str| toml::Value::String(text.to_owned());
     table.insert("role".to_owned(), text("control"));
     section(&mut table, "data").insert("dir".to_owned(), text(&data_dir.display().to_string()));

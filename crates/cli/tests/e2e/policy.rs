@@ -36,6 +36,7 @@ fn a_revoked_token_is_worth_nothing() {
     std::fs::write(&list, "id-4\n{\"id\": 5}\n").expect("written");
     let (code, words) = refusal(&world, &["revoke", "import", text(&list)]);
     assert!(code == Some(1) && words.contains("line 2"), "{words}");
+    desk(&world, &["revoke", "show", "id-4"]);
     assert_eq!(refusal(&world, &["revoke", "add"]).0, Some(64));
     let (log, secret) = (world.daemon().log(), std::fs::read_to_string(&leaked).expect("a token"));
     assert!(log.contains("/admin/v1/revocations"), "calls were logged");

@@ -47,9 +47,10 @@ const fn rows_max() -> usize {
 
 async fn page(
     State(handle): State<Handle>,
+    actor: Actor,
     QueryOf(query): QueryOf<PageQuery>,
 ) -> Result<Answer<BlobsAnswer>, CallError> {
-    let page = handle.run(Lane::Read, move |node| blobs::page(node, query.after, query.limit)).await?;
+    let page = handle.run(Lane::Read, move |node| blobs::page(node, &actor, query.after, query.limit)).await?;
     Ok(Answer(StatusCode::OK, page))
 }
 
@@ -73,7 +74,8 @@ async fn write(
 }
 
 /// The blob's bytes; `HEAD` is answered by axum from the same head.
-async fn read(State(handle): State<Handle>, PathOf(blob): PathOf<BlobId>) -> Result<Response, CallError> {
+async fn read(State(handle): State<Handle>, actor: Actor, PathOf(blob): PathOf<BlobId>) -> Result<Response, CallError> {
+    handle.run(Lane::Read, move |node| blobs::check_readable(node, &actor, blob)).await?;
     let (body, bytes) = upload::send(&handle, blob).await?;
     let mut response = body.into_response();
     let headers = response.headers_mut();

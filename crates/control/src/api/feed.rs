@@ -4,7 +4,9 @@
 
 use super::extract::{Answer, PathOf, QueryOf};
 use super::table::{Routes, get, post};
+use crate::actor::Actor;
 use crate::control::{Handle, Lane};
+use crate::credentials;
 use crate::error::{CallError, chain};
 use crate::feed::{self, Next, PIECES_MAX, Piece};
 use crate::permit::Permission;
@@ -61,13 +63,17 @@ struct FeedQuery {
     mark: Option<Mark>,
 }
 
-async fn follow(State(handle): State<Handle>, QueryOf(query): QueryOf<FeedQuery>) -> Result<Response, CallError> {
+async fn follow(
+    State(handle): State<Handle>,
+    actor: Actor,
+    QueryOf(query): QueryOf<FeedQuery>,
+) -> Result<Response, CallError> {
     let permit = handle.node.feeds.followers.clone().try_acquire_owned().map_err(|_| CallError::TooManyFollowers)?;
     // Before the log is read, so that nothing comes between.
     let news = handle.node.record.news();
     let (hello, start) = handle.run(Lane::Read, move |node| feed::greet(node, query.after, query.mark)).await?;
     let (pieces, body) = mpsc::channel(QUEUE_MAX);
-    let follower = Follower { handle, news, pieces, _permit: permit };
+    let follower = Follower { handle, actor, news, pieces, _permit: permit };
     tokio::spawn(async move {
         if let Err(error) = follower.tell(hello, start).await {
             // A follower that hung up is nobody's failure.
@@ -84,6 +90,8 @@ async fn follow(State(handle): State<Handle>, QueryOf(query): QueryOf<FeedQuery>
 /// One follower, on a task of its own that ends when its connection does.
 struct Follower {
     handle: Handle,
+    /// Whose credential it is. A feed may last for months, so it is looked at again with each piece.
+    actor: Actor,
     news: watch::Receiver<u64>,
     pieces: mpsc::Sender<Bytes>,
     _permit: OwnedSemaphorePermit,
@@ -98,7 +106,12 @@ impl Follower {
         };
         loop {
             self.news.borrow_and_update();
-            match self.handle.run(Lane::Read, move |node| feed::next(node, last)).await? {
+            let actor = self.actor.clone();
+            let next = move |node: &_| {
+                credentials::check_live(node, &actor)?;
+                feed::next(node, last)
+            };
+            match self.handle.run(Lane::Read, next).await? {
                 Next::Changes { text, last: told } => {
                     self.send(text).await?;
                     last = told;

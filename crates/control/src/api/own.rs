@@ -4,6 +4,7 @@
 //! new accounts may have, is decided there, by [`penstock_core::delegate`].
 
 use super::extract::{Answer, JsonOf, PageQuery, PathOf, QueryOf};
+use super::people::{give_seat, seats, take_seat};
 use super::products::status;
 use super::table::{Routes, delete, get, post, put};
 use crate::actor::Actor;
@@ -18,7 +19,7 @@ use penstock_core::account::AccountId;
 use penstock_core::api::{MintToken, TokenAnswer};
 use penstock_core::desk::{
     Account, AccountDetail, AccountsAnswer, AllocationsAnswer, Entitlement, PostEntitlement, PutCustomer, PutUser,
-    Seat, SeatsAnswer, User, UsersAnswer,
+    User, UsersAnswer,
 };
 
 pub(super) fn routes() -> Routes {
@@ -104,35 +105,6 @@ async fn remove_user(
     let own = own(&actor)?;
     let removed = handle.run(Lane::Write, move |node| people::remove_user(node, &actor, &own, &user)).await?;
     Ok(Answer(StatusCode::OK, removed))
-}
-
-async fn seats(
-    State(handle): State<Handle>,
-    actor: Actor,
-    PathOf(id): PathOf<u64>,
-    QueryOf(query): QueryOf<PageQuery>,
-) -> Result<Answer<SeatsAnswer>, CallError> {
-    let page = move |node: &_| people::seats(node, &actor, id, query.after.as_ref(), query.limit);
-    Ok(Answer(StatusCode::OK, handle.run(Lane::Read, page).await?))
-}
-
-/// 201 for a new seat, 200 for one that was there.
-async fn give_seat(
-    State(handle): State<Handle>,
-    actor: Actor,
-    PathOf((id, user)): PathOf<(u64, AccountId)>,
-) -> Result<Answer<Seat>, CallError> {
-    let (seat, made) = handle.run(Lane::Write, move |node| people::give_seat(node, &actor, id, &user)).await?;
-    Ok(Answer(status(made), seat))
-}
-
-async fn take_seat(
-    State(handle): State<Handle>,
-    actor: Actor,
-    PathOf((id, user)): PathOf<(u64, AccountId)>,
-) -> Result<Answer<SeatsAnswer>, CallError> {
-    let left = handle.run(Lane::Write, move |node| people::take_seat(node, &actor, id, &user)).await?;
-    Ok(Answer(StatusCode::OK, left))
 }
 
 async fn customers(

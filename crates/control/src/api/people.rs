@@ -60,7 +60,7 @@ async fn remove_user(
     Ok(Answer(StatusCode::OK, handle.run(Lane::Write, remove).await?))
 }
 
-async fn seats(
+pub(super) async fn seats(
     State(handle): State<Handle>,
     actor: Actor,
     PathOf(id): PathOf<u64>,
@@ -71,7 +71,7 @@ async fn seats(
 }
 
 /// 201 for a new seat, 200 for one that was there.
-async fn give_seat(
+pub(super) async fn give_seat(
     State(handle): State<Handle>,
     actor: Actor,
     PathOf((id, user)): PathOf<(u64, AccountId)>,
@@ -81,7 +81,7 @@ async fn give_seat(
     Ok(Answer(status(made), seat))
 }
 
-async fn take_seat(
+pub(super) async fn take_seat(
     State(handle): State<Handle>,
     actor: Actor,
     PathOf((id, user)): PathOf<(u64, AccountId)>,

@@ -32,8 +32,8 @@ pub(super) fn routes() -> Routes {
         ))
 }
 
-async fn list(State(handle): State<Handle>) -> Result<Answer<ProductsAnswer>, CallError> {
-    let products = handle.run(Lane::Read, products::list).await?;
+async fn list(State(handle): State<Handle>, actor: Actor) -> Result<Answer<ProductsAnswer>, CallError> {
+    let products = handle.run(Lane::Read, move |node| products::list(node, &actor)).await?;
     Ok(Answer(StatusCode::OK, ProductsAnswer { products }))
 }
 

@@ -16,6 +16,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use http::Method;
+use http::header::{IF_MATCH, IF_NONE_MATCH};
 use http::request::Parts;
 use penstock_core::id::ProductId;
 
@@ -98,7 +99,9 @@ impl Routes {
                 let state = (handle.clone(), route.secrecy);
                 handler = handler.layer(middleware::from_fn_with_state(state, again::once));
             }
-            (route.path, handler.layer(middleware::from_fn_with_state(route.permission, permit)))
+            let takes_conditions = route.shape.is_conditional || route.method == Method::GET;
+            let checked = (route.permission, takes_conditions);
+            (route.path, handler.layer(middleware::from_fn_with_state(checked, permit)))
         };
         self.0.into_iter().map(behind_checks).fold(Router::new(), |router, (path, handler)| router.route(path, handler))
     }
@@ -157,9 +160,10 @@ fn route<T: 'static, D, H: Handler<T, Handle> + Described<D>>(
     Route { method, path, permission, summary, shape, statuses: &[200], media, secrecy: Secrecy::Open, handler }
 }
 
-/// Lets those through whose role has the permission and whose credential is for the path's `{product}`.
+/// Lets those through whose role has the permission and whose credential is for the path's `{product}`. A condition that
+/// nobody would look at is refused: whoever sends one relies on it.
 async fn permit(
-    State(permission): State<Permission>,
+    State((permission, takes_conditions)): State<(Permission, bool)>,
     actor: Actor,
     path: RawPathParams,
     request: Request,
@@ -169,7 +173,12 @@ async fn permit(
         let product = path.iter().find(|(name, _)| *name == "product");
         // What is no product's name is refused by the handler, which says why.
         let product = product.and_then(|(_, text)| text.parse::<ProductId>().ok());
-        product.map_or(Ok(()), |product| actor.require_product(&product))
+        product.map_or(Ok(()), |product| actor.require_product(&product))?;
+        let condition = [IF_MATCH, IF_NONE_MATCH].into_iter().find(|name| request.headers().contains_key(name));
+        match condition.filter(|_| !takes_conditions) {
+            Some(name) => Err(CallError::Malformed(format!("{name}: this call takes no condition"))),
+            None => Ok(()),
+        }
     });
     match checked {
         Ok(()) => next.run(request).await,

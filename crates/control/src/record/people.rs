@@ -130,6 +130,24 @@ pub(crate) fn holds_more(
     Ok(connection.query_value(sql, values![account.as_str(), reseller.map_or("", AccountId::as_str)])?)
 }
 
+/// Products that an account holds otherwise than by way of a company or a reseller: bought, given by the studio, or by
+/// way of somebody else. A token names products and no terms, so one for such a product would reach those terms too.
+pub(crate) fn products_otherwise(
+    connection: &Connection,
+    bearer: &AccountId,
+    party: &AccountId,
+) -> Result<BTreeSet<ProductId>, RecordError> {
+    let sql = format!(
+        "SELECT t.product FROM entitlements e LEFT JOIN allocations a ON a.id = e.allocation {EACH_TERMS}
+            WHERE e.account = $1 AND e.seats IS NULL AND e.revoked IS NULL
+            AND (a.reseller IS NULL OR a.reseller <> $2)
+         UNION
+         SELECT t.product FROM seats s JOIN entitlements e ON e.id = s.entitlement {EACH_TERMS}
+            WHERE s.account = $1 AND e.account <> $2 AND e.revoked IS NULL"
+    );
+    products(connection, &sql, bearer, party)
+}
+
 /// Products that a user holds by seats of its company.
 pub(crate) fn products_by_seats(
     connection: &Connection,

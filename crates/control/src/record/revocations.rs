@@ -77,14 +77,14 @@ pub(crate) fn page(
     connection.query(sql, values![&after[..], to_sql(limit)?], read_row)
 }
 
-/// Shows all that did not end by themselves yet.
-pub(crate) fn each_in_force<E: From<RecordError> + From<SqlError>>(
+/// Shows all that end later than this.
+pub(crate) fn each_since<E: From<RecordError> + From<SqlError>>(
     connection: &Connection,
-    now: UnixSeconds,
+    ended: UnixSeconds,
     mut show: impl FnMut(RevokedToken) -> Result<(), E>,
 ) -> Result<(), E> {
     let sql = "SELECT token, until, revoked FROM revocations WHERE until > $1 ORDER BY token";
-    connection.for_each(sql, values![to_sql(now.0)?], |row| {
+    connection.for_each(sql, values![to_sql(ended.0)?], |row| {
         let RevocationRow { token, until, .. } = read_row(row)?;
         show(RevokedToken { token, until })
     })

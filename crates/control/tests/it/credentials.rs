@@ -1,8 +1,10 @@
 //! Credentials of the record: what they open, what they do not, and what nobody learns about them.
 
 use crate::behind::execute;
-use crate::support::{Engine, NOW, World, send_as};
+use crate::support::{Build, Engine, NOW, World, send_as};
 use http::Method;
+use penstock_core::api::ProductsAnswer;
+use penstock_core::blob::BlobId;
 use penstock_core::credential::{CREDENTIAL_PRODUCTS_MAX, Credential, CredentialMade, CredentialsAnswer};
 use penstock_core::desk::AccountDetail;
 use serde_json::{Value, json};
@@ -147,6 +149,19 @@ async fn a_limited_publisher_keeps_to_its_products(engine: Engine) {
     let blob = world.origin.put(b"loose");
     ask(Method::POST, &format!("/blobs/{blob}/open"), &Value::Null).await.refused(403, "admin_forbidden");
     ask(Method::DELETE, &format!("/blobs/{blob}"), &Value::Null).await.refused(403, "admin_forbidden");
+    // Nor does it hear what there is of others.
+    let listed: ProductsAnswer = ask(Method::GET, "/products", &Value::Null).await.ok();
+    assert_eq!(listed.products.iter().map(|one| one.id.as_str()).collect::<Vec<_>>(), ["mine"]);
+    ask(Method::GET, "/blobs", &Value::Null).await.refused(403, "admin_forbidden");
+    let (mine, yours) = (Build::new("mine", "1"), Build::new("yours", "1"));
+    world.register(&mine).await.ok::<Value>();
+    world.register(&yours).await.ok::<Value>();
+    let read = async |build: &Build| {
+        ask(Method::GET, &format!("/blobs/{}", BlobId::of(&build.manifest())), &Value::Null).await
+    };
+    assert_eq!(read(&mine).await.status, 200);
+    read(&yours).await.refused(404, "not_found");
+    ask(Method::GET, &format!("/blobs/{blob}"), &Value::Null).await.refused(404, "not_found");
 }
 
 async fn parts_of_an_account_have_permissions_of_their_own(engine: Engine) {

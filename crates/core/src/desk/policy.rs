@@ -30,7 +30,7 @@ pub struct RevokeToken {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
     /// When it ends by itself, so that it may be forgotten; with a token, what that says. Without either it is the longest
-    /// life of a token that this node mints, from now on.
+    /// life of a token that this node mints, from now on, and ten years for a token of another issuer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<UnixSeconds>,
 }

@@ -17,8 +17,9 @@ pub enum Key {
     Product(ProductId),
     /// A release.
     Release(ProductId, Platform, Version),
-    /// A channel's offer.
-    Offer(ProductId, Platform, ChannelName),
+    /// A channel's offer of these releases, target and fallback: a later offer of others does not end that a channel once
+    /// offered them, which is what entitlements by channel look at.
+    Offer(ProductId, Platform, ChannelName, Version, Option<Version>),
     /// A loose blob.
     LooseBlob(BlobId),
     /// The embargo policy.
@@ -43,7 +44,13 @@ pub fn key(sequence: u64, change: &CatalogChange) -> Key {
         CatalogChange::Release { release, .. } => {
             Key::Release(release.product.clone(), release.platform.clone(), release.version.clone())
         }
-        CatalogChange::Offer(offer) => Key::Offer(offer.product.clone(), offer.platform.clone(), offer.channel.clone()),
+        CatalogChange::Offer(offer) => Key::Offer(
+            offer.product.clone(),
+            offer.platform.clone(),
+            offer.channel.clone(),
+            offer.version.clone(),
+            offer.fallback.as_ref().map(|fallback| fallback.version.clone()),
+        ),
         CatalogChange::LooseBlob { blob, .. } | CatalogChange::LooseBlobGone { blob } => Key::LooseBlob(*blob),
         CatalogChange::Embargo(_) => Key::Embargo,
         CatalogChange::Segment(segment) => Key::Segment(segment.name.clone()),

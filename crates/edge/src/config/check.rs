@@ -142,9 +142,8 @@ impl Checker<'_> {
         let control = self.control(config, role, &data.dir);
         let origin_url = self.origin(config);
         let limits = self.limits(config);
-        let rates = steer::rates(&config.rates, config.limits.rate_bytes_per_second_min, |key, message| {
-            self.wrong(key, &message)
-        });
+        let cut_below = config.limits.rate_bytes_per_second_min.saturating_mul(config.limits.streams_max);
+        let rates = steer::rates(&config.rates, cut_below, |key, message| self.wrong(key, &message));
         let brakes = self.each("rollouts.brake", &config.rollouts.brake, steer::BRAKE_SHAPE);
         let geo = self.geo(config);
         let log = self.log(config);

@@ -49,8 +49,8 @@ pub struct BrakeError;
 /// What to write instead.
 pub(super) const BRAKE_SHAPE: &str = "must be PRODUCT/CHANNEL, or * for every rollout";
 
-/// Says what each rate means, and what is wrong by key. A connection that is slower than `cut_below`, in bytes a second, is
-/// cut, so it must not be sent to as slowly by ourselves.
+/// Says what each rate means, and what is wrong by key. A connection that is slower than `cut_below`, in bytes a second for
+/// all the streams that it may have, is cut, so it must not be sent to as slowly by ourselves.
 pub(super) fn rates(rates: &Rates, cut_below: u64, mut wrong: impl FnMut(&str, String)) -> RatesConfig {
     let least = RATE_BYTES_MIN.max(cut_below);
     let is_too_slow = |rate: u64| (1..least).contains(&rate);

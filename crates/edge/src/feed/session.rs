@@ -241,6 +241,10 @@ impl<'f> Session<'f> {
             let next = Line::parse(&text).map_err(SessionError::from);
             match next.and_then(|line| order.take(&line).map(|()| line).map_err(SessionError::from)) {
                 Ok(Line::Change { sequence, change }) => {
+                    // A snapshot may take minutes, and what came before it may be a revocation.
+                    if matches!(change, CatalogChange::AccountsSnapshot { .. }) {
+                        self.know(std::mem::take(&mut batch));
+                    }
                     if let Err(error) = self.acquire(&change).await {
                         self.know(batch);
                         return Err(error);

@@ -102,24 +102,4 @@ mod tests {
             }
         }
     }
-
-    /// How long it takes, for whoever changes it: run with `--ignored --nocapture`.
-    #[test]
-    #[ignore = "a measurement"]
-    fn what_it_costs() {
-        let hasher = ProofHasher::new(&[1; 32]);
-        let mut value = [b'x'; 700];
-        let rounds = 1_000_000u32;
-        let mut time = |name: &str, hash: &dyn Fn(&[u8]) -> u8| {
-            let begun = std::time::Instant::now();
-            let mut sum = 0u8;
-            for round in 0..rounds {
-                value[..4].copy_from_slice(&round.to_le_bytes());
-                sum ^= hash(&value);
-            }
-            println!("{name}: {:?} ({sum})", begun.elapsed() / rounds);
-        };
-        time("AES-GCM's authenticator", &|value| hasher.hash(Kind::Token, value).map_or(0, |hash| hash.0[0]));
-        time("keyed BLAKE3", &|value| blake3::keyed_hash(&[1; 32], value).as_bytes()[0]);
-    }
 }

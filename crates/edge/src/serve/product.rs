@@ -71,12 +71,10 @@ impl Server {
             presented.as_ref().and_then(|presented| presented.as_deref().ok()).filter(|passport| !passport.is_revoked);
         let find = || self.place(conn);
         let place = Whereabouts::Found(&find);
-        let inquirer = Inquirer { install: asked.install.as_ref(), by_hand: asked.by_hand, passport, place };
+        let (install, have) = (asked.install.as_ref(), asked.have.as_ref());
+        let inquirer = Inquirer { install, by_hand: asked.by_hand, have, passport, place };
         let brake = self.policies.brake(&asked.product, &asked.channel);
         Ok(offered.choose(brake, |rollout| {
-            // Whoever got the target by hand keeps it: the launcher's next check must not take it away again.
-            let has_it = asked.have.as_ref() == Some(&rollout.target);
-            let inquirer = Inquirer { by_hand: inquirer.by_hand || has_it, ..inquirer };
             inquirer.turn(rollout, &self.policies.segments(), &self.passports.pseudonyms(), now)
         }))
     }

@@ -21,7 +21,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
 ];
 
 /// What `core` may use: no runtime, no IO, no randomness.
-const CORE_MAY_USE: [&str; 11] = [
+const CORE_MAY_USE: [&str; 10] = [
     "base64",
     "blake3",
     "bytes",
@@ -32,7 +32,6 @@ const CORE_MAY_USE: [&str; 11] = [
     "serde_json",
     "thiserror",
     "unicode-normalization",
-    "schemars",
 ];
 
 /// A dependency between packages, by their names without the `penstock-` in front.
