@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(segments, [("beta", None), ("trial", Some(200_000))]);
         let brakes: Vec<_> = checked.rollouts.brakes.iter().map(ToString::to_string).collect();
         assert_eq!(brakes, ["game/stable", "*"]);
-        let table = "[rates.segments]\nbeta = 70000\n[rollouts]\nbrake = \"game/stable\"\n";
+        let table = "[rates.segments]\nbeta = 110000\n[rollouts]\nbrake = \"game/stable\"\n";
         let checked = Config::parse(table, &Environment::default(), None).expect("good");
         assert_eq!((checked.rates.segments.len(), checked.rollouts.brakes.len()), (1, 1));
         let defaults = Config::parse("", &Environment::default(), None).expect("good");
@@ -129,8 +129,8 @@ mod tests {
             ("[rates]\nsegments = { beta = 5 }\n", "line 2: rates.segments: \"beta\" must be 0"),
             ("[rates]\nsegments = { \"a b\" = 0 }\n", "line 2: rates.segments: \"a b\" is no segment"),
             (
-                "[limits]\nrate_bytes_per_second_min = 100000\n[rates]\nsegments = { beta = 70000 }\n",
-                "line 4: rates.segments: \"beta\" must be 0 or at least 100000",
+                "[limits]\nrate_bytes_per_second_min = 2000\nstreams_max = 60\n[rates]\nsegments = { beta = 110000 }\n",
+                "line 5: rates.segments: \"beta\" must be 0 or at least 120000",
             ),
             ("[rates]\nsegments = 5\n", "line 2: rates.segments: "),
             (

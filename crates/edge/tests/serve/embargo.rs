@@ -19,6 +19,8 @@ const GERMAN: &str = "198.51.100.9";
 const IRANIAN: &str = "203.0.113.9";
 const CHINESE: &str = "203.0.113.200";
 const UKRAINIAN: &str = "192.0.2.1";
+/// Nobody knows where in Ukraine.
+const SOMEWHERE_IN_UKRAINE: &str = "192.0.2.70";
 const CRIMEAN: &str = "192.0.2.200";
 const UNKNOWN: &str = "8.8.8.8";
 const PRIVATE: &str = "10.0.0.1";
@@ -31,7 +33,8 @@ fn rig() -> Rig {
             .with("198.51.100.0/24", "DE")
             .with("203.0.113.0/25", "IR")
             .with("203.0.113.128/25", "CN")
-            .with("192.0.2.0/25", "UA")
+            .with("192.0.2.0/26", "UA-30")
+            .with("192.0.2.64/26", "UA")
             .with("192.0.2.128/25", "UA-43"),
     );
     rig
@@ -106,6 +109,7 @@ fn an_open_product_goes_where_policy_lets_it() {
     for (id, blob, address, refused) in [
         ("plain", plain, GERMAN, None),
         ("plain", plain, UKRAINIAN, None),
+        ("plain", plain, SOMEWHERE_IN_UKRAINE, None),
         ("plain", plain, CHINESE, None),
         ("plain", plain, UNKNOWN, None),
         ("plain", plain, PRIVATE, None),
@@ -113,6 +117,7 @@ fn an_open_product_goes_where_policy_lets_it() {
         ("plain", plain, CRIMEAN, Some("embargo")),
         ("strict", strict, GERMAN, None),
         ("strict", strict, UKRAINIAN, None),
+        ("strict", strict, SOMEWHERE_IN_UKRAINE, Some("embargo")),
         ("strict", strict, CRIMEAN, Some("embargo")),
         ("strict", strict, CHINESE, Some("embargo_hold")),
         ("strict", strict, UNKNOWN, Some("embargo")),
