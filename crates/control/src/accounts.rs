@@ -14,11 +14,12 @@ use crate::record::{Batch, accounts, entitlements, people};
 use crate::sql::Connection;
 use crate::told;
 use penstock_core::account::{AccountId, DEVICES_MAX, Standing, Terms};
+use penstock_core::delegate::{NAME_SEPARATOR, Party};
 use penstock_core::desk::{
     Acceptance, Account, AccountDetail, AccountKind, AccountsAnswer, AccountsQuery, Membership, PutAcceptance,
     PutAccount,
 };
-use penstock_core::limits::{NAME_BYTES_MAX, PAGE_ROWS_MAX, SUBJECT_BYTES_MAX};
+use penstock_core::limits::{DELEGATED_ACCOUNTS_MAX, NAME_BYTES_MAX, PAGE_ROWS_MAX, SUBJECT_BYTES_MAX};
 use penstock_core::segment::{Attributes, Value};
 use penstock_core::time::UnixSeconds;
 use std::collections::{BTreeMap, BTreeSet};
@@ -159,8 +160,20 @@ fn change(
     })
 }
 
-/// Makes an account that is not there.
-pub(crate) fn make(node: &Node, batch: &mut Batch<'_>, id: &AccountId, kind: AccountKind) -> Result<(), CallError> {
+/// Makes an account that is not there, in the name of somebody, who may have so many below its own.
+pub(crate) fn make(
+    node: &Node,
+    batch: &mut Batch<'_>,
+    party: &Party,
+    id: &AccountId,
+    kind: AccountKind,
+) -> Result<(), CallError> {
+    if let Some(own) = party.account() {
+        let below = format!("{own}{NAME_SEPARATOR}");
+        if accounts::count_below(batch.connection(), &below, DELEGATED_ACCOUNTS_MAX)? >= DELEGATED_ACCOUNTS_MAX as u64 {
+            return Err(PeopleError::MadeMany { party: own.clone(), max: DELEGATED_ACCOUNTS_MAX }.into());
+        }
+    }
     let account = Account { kind, ..new(id.clone(), batch.now()) };
     accounts::put(batch.connection(), &account, &node.keys.pseudonyms)?;
     batch.audit(&Deed::new("account.put", subject(id)).after(&account)?)?;

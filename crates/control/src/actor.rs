@@ -54,7 +54,8 @@ impl Once {
 struct Who {
     name: String,
     role: Role,
-    account: Option<AccountId>,
+    party: Party,
+    named: Option<AccountId>,
     products: BTreeSet<ProductId>,
 }
 
@@ -71,16 +72,17 @@ impl Actor {
     pub(crate) fn node() -> Self {
         Self::owner("@node")
     }
-    /// The holder of a credential of the record.
-    pub(crate) fn holder(credential: Credential) -> Self {
-        let Credential { name, role, account, products, .. } = credential;
-        Self { who: Arc::new(Who { name: name.to_string(), role, account, products }), once: None }
+    /// The holder of a credential of the record, in the name that it acts in ([`crate::record::acting::party`]).
+    pub(crate) fn holder(credential: Credential, party: Party) -> Self {
+        let Credential { name, role, account: named, products, .. } = credential;
+        Self { who: Arc::new(Who { name: name.to_string(), role, party, named, products }), once: None }
     }
 
     // No credential's name begins with an @, so nobody can pass for one of these in the audit.
     fn owner(name: &str) -> Self {
         let (name, role) = (name.to_owned(), Role::Owner);
-        Self { who: Arc::new(Who { name, role, account: None, products: BTreeSet::new() }), once: None }
+        let who = Who { name, role, party: Party::Studio, named: None, products: BTreeSet::new() };
+        Self { who: Arc::new(who), once: None }
     }
 
     /// The same one in a call that is done once.
@@ -102,15 +104,15 @@ impl Actor {
     }
     /// The account that it acts for; always there in the roles `company` and `reseller`, and in no other.
     pub(crate) fn account(&self) -> Option<&AccountId> {
-        self.who.account.as_ref()
+        self.who.party.account()
+    }
+    /// The account that its credential names: the one that it acts for, or a person who is an admin there.
+    pub(crate) fn named(&self) -> Option<&AccountId> {
+        self.who.named.as_ref()
     }
     /// In whose name it calls.
-    pub(crate) fn party(&self) -> Party {
-        match (self.role(), self.account()) {
-            (Role::Company, Some(account)) => Party::Company(account.clone()),
-            (Role::Reseller, Some(account)) => Party::Reseller(account.clone()),
-            _ => Party::Studio,
-        }
+    pub(crate) fn party(&self) -> &Party {
+        &self.who.party
     }
     /// Whether its role has a permission.
     pub(crate) fn may(&self, permission: Permission) -> bool {
@@ -141,7 +143,7 @@ mod tests {
     fn a_limited_publisher_has_its_products_only() {
         let game = ProductId::new("game").expect("name");
         let other = ProductId::new("other").expect("name");
-        let publisher = Actor::holder(Credential {
+        let credential = Credential {
             name: CredentialName::new("ci").expect("name"),
             role: Role::Publisher,
             account: None,
@@ -149,7 +151,8 @@ mod tests {
             created: UnixSeconds(0),
             expires: None,
             revoked: None,
-        });
+        };
+        let publisher = Actor::holder(credential, Party::Studio);
         assert!(publisher.require_product(&game).is_ok() && publisher.require_product(&other).is_err());
         assert!(publisher.require_no_limit().is_err() && Actor::node().require_no_limit().is_ok());
         assert!(publisher.may(Permission::BlobsWrite) && !publisher.may(Permission::ChannelsWrite));

@@ -11,7 +11,7 @@ use crate::keys::random_bytes;
 use crate::page::{cut_page, page_rows};
 use crate::permit::Permission;
 use crate::record::audit::Deed;
-use crate::record::{accounts, credentials};
+use crate::record::{RecordError, accounts, acting, credentials};
 use crate::sql::Connection;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -37,16 +37,12 @@ pub(crate) fn add(node: &Node, actor: &Actor, wanted: &PostCredential) -> Result
         if credentials::count_live(batch.connection(), now)? >= CREDENTIALS_MAX {
             return Err(CallError::TooLarge { what: "live credentials", max: CREDENTIALS_MAX });
         }
-        if let Some(account) = &wanted.account
-            && accounts::get(batch.connection(), account)?.is_none()
-        {
-            return Err(CallError::NoAccount(account.clone()));
-        }
         for product in &wanted.products {
             crate::products::find(batch.connection(), product)?;
         }
         let PostCredential { name, role, account, products, expires } = wanted.clone();
         let made = Credential { name, role, account, products, created: now, expires, revoked: None };
+        check_account(batch.connection(), &made)?;
         credentials::add(batch.connection(), &made, &hash)?;
         batch.audit(&Deed::new("credential.add", subject(&made.name)).after(&made)?)?;
         Ok(made)
@@ -103,8 +99,12 @@ pub(crate) fn revoke(
 pub(crate) fn holder(node: &Node, offered: &[u8]) -> Result<Option<Actor>, CallError> {
     let Some(secret) = decode(offered) else { return Ok(None) };
     let hash = *blake3::hash(&secret).as_bytes();
-    let found = node.record.read(|connection| credentials::by_hash(connection, &hash))?;
-    Ok(found.filter(|one| one.is_live(node.now())).map(Actor::holder))
+    node.record.read(|connection| {
+        let found = credentials::by_hash(connection, &hash)?.filter(|one| one.is_live(node.now()));
+        let Some(credential) = found else { return Ok(None) };
+        let party = acting::party(connection, &credential)?;
+        Ok(Some(Actor::holder(credential, party)))
+    })
 }
 
 /// Refuses an actor whose credential ended or was revoked since it was let in: for calls that last.
@@ -113,6 +113,18 @@ pub(crate) fn check_live(node: &Node, actor: &Actor) -> Result<(), CallError> {
     let Ok(name) = CredentialName::new(actor.name()) else { return Ok(()) };
     let found = node.record.read(|connection| Ok::<_, CallError>(credentials::get(connection, &name)?))?;
     if found.is_some_and(|one| one.is_live(node.now())) { Ok(()) } else { Err(CallError::Credentials) }
+}
+
+/// That there is somebody for whom the credential's holder acts.
+fn check_account(connection: &Connection, made: &Credential) -> Result<(), CallError> {
+    let Some(named) = &made.account else { return Ok(()) };
+    accounts::get(connection, named)?.ok_or_else(|| CallError::NoAccount(named.clone()))?;
+    match acting::party(connection, made) {
+        Ok(_) => Ok(()),
+        // Nobody is forbidden anything here: it is the wish that cannot be.
+        Err(RecordError::Acting(error)) => Err(CallError::Malformed(format!("account: {error}"))),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn decode(offered: &[u8]) -> Option<[u8; 32]> {

@@ -3,6 +3,7 @@
 //! Whoever replaces it names the version that was read, so that two people at once do not undo each other's rules.
 
 use crate::actor::Actor;
+use crate::condition::Condition;
 use crate::control::Node;
 use crate::error::CallError;
 use crate::record::audit::Deed;
@@ -48,11 +49,17 @@ pub(crate) fn versions(
 
 /// Replaces the policy of the version that `wanted` names. The very same rules again, by somebody who did not hear the
 /// answer, change nothing.
-pub(crate) fn put(node: &Node, actor: &Actor, wanted: &Embargo) -> Result<EmbargoAnswer, CallError> {
+pub(crate) fn put(
+    node: &Node,
+    actor: &Actor,
+    condition: &Condition,
+    wanted: &Embargo,
+) -> Result<EmbargoAnswer, CallError> {
     actor.require_no_limit()?;
     wanted.check().map_err(|error| CallError::Malformed(error.to_string()))?;
     node.record.write(actor, node.now(), |batch| {
         let known = embargoes::newest(batch.connection())?;
+        condition.check(Some(&known))?;
         let is_repeated = known.version == wanted.version.saturating_add(1) && known.classes == wanted.classes;
         if known.version != wanted.version && !is_repeated {
             return Err(CallError::EmbargoChanged { found: wanted.version, known: known.version });

@@ -20,13 +20,13 @@ use penstock_core::desk::{
     Account, AccountKind, Entitlement, EntitlementsAnswer, EntitlementsQuery, Given, PostEntitlement,
 };
 use penstock_core::id::PackageId;
-use penstock_core::limits::SEATS_MAX;
+use penstock_core::limits::{REVOKED_KEPT_MAX, SEATS_MAX};
 use penstock_core::time::UnixSeconds;
 use std::sync::Arc;
 
 /// Gives something to an account.
 pub(crate) fn grant(node: &Node, actor: &Actor, wanted: &PostEntitlement) -> Result<Entitlement, CallError> {
-    let (party, subject) = (&actor.party(), Subject::of(wanted)?);
+    let (party, subject) = (actor.party(), Subject::of(wanted)?);
     if *party != Party::Studio && !matches!(subject, Subject::Allocation(_)) {
         return Err(PeopleError::from(NotYours::NoAllocation).into());
     }
@@ -93,10 +93,11 @@ pub(crate) fn page(node: &Node, wanted: &EntitlementsQuery) -> Result<Entitlemen
     })
 }
 
-/// Takes an entitlement back, and all its seats with it; doing it twice is well.
+/// Takes an entitlement back, and all its seats with it; doing it twice is well, until [`REVOKED_KEPT_MAX`] others of the
+/// account were taken back since.
 pub(crate) fn revoke(node: &Node, actor: &Actor, condition: &Condition, id: u64) -> Result<Entitlement, CallError> {
     node.record.write(actor, node.now(), |batch| {
-        let known = given_by(batch.connection(), &actor.party(), id)?;
+        let known = given_by(batch.connection(), actor.party(), id)?;
         condition.check(Some(&known))?;
         if known.revoked.is_some() {
             return Ok(known);
@@ -112,6 +113,7 @@ pub(crate) fn revoke(node: &Node, actor: &Actor, condition: &Condition, id: u64)
         }
         let after = entitlements::get(batch.connection(), id)?.ok_or(CallError::NoEntitlement(id))?;
         batch.audit(&Deed::new("entitlement.revoke", audited(&known)).before(&known)?.after(&after)?)?;
+        entitlements::forget_revoked(batch.connection(), &account.id, REVOKED_KEPT_MAX)?;
         Ok(after)
     })
 }
@@ -174,8 +176,7 @@ pub(crate) fn check_times(starts: UnixSeconds, ends: Option<UnixSeconds>) -> Res
 
 /// Whether an account may be given this.
 fn check_account(batch: &Batch<'_>, account: &Account, seats: Option<u64>, what: &Given) -> Result<(), CallError> {
-    let held = entitlements::of_account(batch.connection(), &account.id)?;
-    if held.iter().filter(|one| one.revoked.is_none()).count() >= HOLDINGS_MAX {
+    if entitlements::count_live(batch.connection(), &account.id)? >= HOLDINGS_MAX as u64 {
         return Err(CallError::TooLarge { what: "the entitlements of one account", max: HOLDINGS_MAX as u64 });
     }
     match seats {

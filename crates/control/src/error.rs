@@ -7,6 +7,7 @@ use crate::heads::DelegationError;
 use crate::keys::KeyFileError;
 use crate::people_error::PeopleError;
 use crate::record::RecordError;
+use crate::record::acting::ActingError;
 use crate::registration::RegistrationError;
 use crate::sql::SqlError;
 use crate::token::TokenError;
@@ -43,7 +44,9 @@ pub enum CallError {
     #[error("there is no credential {0}")]
     NoCredential(CredentialName),
     /// The credential's name was given before.
-    #[error("there is, or was, a credential {0}: names are not given twice, so that the audit stays plain")]
+    #[error(
+        "there is, or was, a credential {0}: names are not given twice, so that the audit stays plain. If its secret did not reach you, revoke it (`penstock credential rm {0}`) and take another name"
+    )]
     CredentialTaken(CredentialName),
     /// What is there is not what the caller insisted on.
     #[error("it was changed meanwhile, or is not there: read it again, or leave If-Match and If-None-Match out")]
@@ -280,15 +283,27 @@ pub enum CallError {
     /// The store refused or failed.
     #[error("the store failed")]
     Origin(#[from] OriginError),
+    /// Nothing is done in the name that the caller acts in.
+    #[error(transparent)]
+    Acting(ActingError),
     /// The database failed.
     #[error("the record failed")]
-    Record(#[from] RecordError),
+    Record(#[source] RecordError),
     /// What the record holds signed is damaged.
     #[error("the record holds signed {0} that do not hold")]
     SignedRecord(&'static str, #[source] TrustError),
     /// The work was given up: a fault of ours.
     #[error("the work was given up")]
     GivenUp(#[source] tokio::task::JoinError),
+}
+
+impl From<RecordError> for CallError {
+    fn from(error: RecordError) -> Self {
+        match error {
+            RecordError::Acting(error) => Self::Acting(error),
+            other => Self::Record(other),
+        }
+    }
 }
 
 impl From<SqlError> for CallError {
@@ -303,7 +318,7 @@ impl CallError {
     pub fn problem(&self) -> Problem {
         match self {
             Self::Credentials => Problem::AdminCredentials,
-            Self::Forbidden(_) | Self::ForbiddenProduct(_) => Problem::AdminForbidden,
+            Self::Forbidden(_) | Self::ForbiddenProduct(_) | Self::Acting(_) => Problem::AdminForbidden,
             Self::Condition => Problem::PreconditionFailed,
             Self::KeyReused => Problem::IdempotencyMismatch,
             Self::Method => Problem::MethodNotAllowed,
@@ -385,6 +400,7 @@ const fn record_problem(error: &RecordError) -> Problem {
         RecordError::Full(_) => Problem::DiskFull,
         RecordError::Busy(_) | RecordError::Unavailable(_) => Problem::Unavailable,
         RecordError::Claimed => Problem::Conflict,
+        RecordError::Acting(_) => Problem::AdminForbidden,
         // Only what a caller sent can be as large: nothing of ours counts that far.
         RecordError::Number(_) => Problem::BadRequest,
         RecordError::Address(_)

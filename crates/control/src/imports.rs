@@ -4,6 +4,9 @@
 //! so an import that was interrupted is simply run again.
 
 use crate::accounts::{changed, check, check_kind, check_standing, check_terms, new};
+mod ledger;
+
+use self::ledger::{Ledger, Part};
 use crate::actor::Actor;
 use crate::control::Node;
 use crate::entitlements::check_times;
@@ -47,15 +50,21 @@ pub(crate) fn take(node: &Node, actor: &Actor, lines: &[serde_json::Value]) -> R
                 Err(error) => answer.refused.push(ImportRefusal { index: *index, detail: chain(&error) }),
             }
         }
-        import.write(node, batch)?;
+        let parts = import.write(node, batch)?;
         let number = next_number(batch.connection(), "imports")?;
-        batch.audit(&Deed::new("import", format!("import/{number}")).after(&summary(lines, &answer))?)?;
+        let subject = || format!("import/{number}");
+        batch.audit(&Deed::new("import", subject()).after(&summary(lines, &answer))?)?;
+        for Part { before, after } in parts {
+            let before = (!before.is_empty()).then_some(before);
+            batch.audit(&Deed::new("import.part", subject()).change(before.as_ref(), &after)?)?;
+        }
         answer.refused.sort_by_key(|refusal| refusal.index);
         Ok(answer)
     })
 }
 
-/// What the audit says of an import: its counts, and a hash of its lines, each as compact JSON and a line feed.
+/// What the audit says of an import as a whole: its counts, and a hash of its lines, each as compact JSON and a line feed.
+/// What it changed stands in the entries behind that one ([`ledger`]).
 fn summary(lines: &[serde_json::Value], answer: &ImportAnswer) -> serde_json::Value {
     let mut hasher = blake3::Hasher::new();
     for line in lines {
@@ -153,8 +162,9 @@ struct Import {
     /// Accounts whose kind others rely on since this import.
     tied: HashSet<AccountId>,
     made: BTreeSet<AccountId>,
-    changed: BTreeSet<AccountId>,
-    joined: BTreeSet<AccountId>,
+    /// Accounts that are changed, and users that are made or changed, as they were before.
+    changed: BTreeMap<AccountId, Account>,
+    joined: BTreeMap<AccountId, Option<User>>,
     given: Vec<NewEntitlement>,
     seats: Vec<Seat>,
 }
@@ -183,8 +193,8 @@ impl Import {
             seated: HashMap::new(),
             tied: HashSet::new(),
             made: BTreeSet::new(),
-            changed: BTreeSet::new(),
-            joined: BTreeSet::new(),
+            changed: BTreeMap::new(),
+            joined: BTreeMap::new(),
             given: Vec::new(),
             seats: Vec::new(),
         })
@@ -229,8 +239,8 @@ impl Import {
                 *self.counts.entry(user.company.clone()).or_default() += 1;
             }
             self.tied.extend([id.clone(), user.company.clone()]);
-            self.joined.insert(id.clone());
-            self.users.insert(id.clone(), user);
+            let known = self.users.insert(id.clone(), user);
+            self.joined.entry(id.clone()).or_insert(known);
             done.is_user = true;
         }
         if let Some(given) = given {
@@ -252,7 +262,7 @@ impl Import {
         if is_new {
             self.made.insert(id.clone());
         } else if done.is_changed && !self.made.contains(id) {
-            self.changed.insert(id.clone());
+            self.changed.entry(id.clone()).or_insert(before);
         }
         self.accounts.insert(id.clone(), after);
         Ok(done)
@@ -343,19 +353,27 @@ impl Import {
         Ok(Some(Seat { entitlement: id, account: line.account.clone(), given: batch.now() }))
     }
 
-    fn write(&self, node: &Node, batch: &Batch<'_>) -> Result<(), CallError> {
-        let accounts_of = |names: &BTreeSet<AccountId>| -> Vec<&Account> {
-            names.iter().filter_map(|name| self.accounts.get(name)).collect()
-        };
-        accounts::insert_all(batch.connection(), &accounts_of(&self.made), &node.keys.pseudonyms)?;
-        for account in accounts_of(&self.changed) {
-            accounts::put(batch.connection(), account, &node.keys.pseudonyms)?;
+    /// Writes what was noted, and says what it changed.
+    fn write(&mut self, node: &Node, batch: &Batch<'_>) -> Result<Vec<Part>, CallError> {
+        let connection = batch.connection();
+        let mut ledger = Ledger::default();
+        let made: Vec<&Account> = self.made.iter().filter_map(|name| self.accounts.get(name)).collect();
+        accounts::insert_all(connection, &made, &node.keys.pseudonyms)?;
+        ledger.made(&made)?;
+        for (before, account) in self.changed.values().filter_map(|old| Some((old, self.accounts.get(&old.id)?))) {
+            accounts::put(connection, account, &node.keys.pseudonyms)?;
+            ledger.changed(before, account)?;
         }
-        for user in self.joined.iter().filter_map(|name| self.users.get(name)) {
-            people::put_user(batch.connection(), user)?;
+        for (before, user) in self.joined.iter().filter_map(|(name, old)| Some((old, self.users.get(name)?))) {
+            people::put_user(connection, user)?;
+            ledger.user(before.as_ref(), user)?;
         }
-        entitlements::grant_all(batch.connection(), &self.given, batch.now())?;
-        self.seats.iter().try_for_each(|seat| people::give_seat(batch.connection(), seat))?;
-        Ok(())
+        self.given.sort_by_cached_key(ledger::order);
+        let first = entitlements::grant_all(connection, &self.given, batch.now())?;
+        let terms = self.terms.iter().map(|(body, row)| (*row, body.as_str())).collect();
+        ledger.given(&self.given, first, &terms)?;
+        self.seats.iter().try_for_each(|seat| people::give_seat(connection, seat))?;
+        ledger.seats(&self.seats);
+        Ok(ledger.into_parts())
     }
 }

@@ -72,6 +72,7 @@ pub use error::{BlobOwner, CallError};
 pub use keys::{KeyFileError, pseudonym_key};
 pub use people_error::PeopleError;
 pub use record::RecordError;
+pub use record::acting::ActingError;
 pub use secret::SecretText;
 pub use sql::{AddressError, Database, SqlError};
 pub use token::{TOKEN_AUDIENCE, TOKEN_ISSUER, TokenError};

@@ -3,6 +3,7 @@
 //! What a channel offers is never older: an install would be told to update, and be offered what it has to update from.
 
 use crate::actor::Actor;
+use crate::condition::Condition;
 use crate::control::Node;
 use crate::error::CallError;
 use crate::record::audit::Deed;
@@ -13,40 +14,41 @@ use crate::rollouts::{subject, tell_policy};
 use crate::sql::Connection;
 use penstock_core::desk::policy::MinimumAnswer;
 use penstock_core::id::Version;
+use penstock_core::limits::MINIMUM_MESSAGE_BYTES_MAX;
 use penstock_core::rollout::Minimum;
-
-/// Longest message for players, in bytes: it must fit a dialog.
-const MESSAGE_BYTES_MAX: usize = 500;
 
 /// Sets what a channel supports; `None` is every version.
 pub(crate) fn put(
     node: &Node,
     actor: &Actor,
+    condition: &Condition,
     place: Place<'_>,
     wanted: Option<Minimum>,
 ) -> Result<MinimumAnswer, CallError> {
     if let Some(Minimum { message, .. }) = &wanted
-        && (message.len() > MESSAGE_BYTES_MAX || message.chars().any(char::is_control))
+        && (message.len() > MINIMUM_MESSAGE_BYTES_MAX || message.chars().any(char::is_control))
     {
-        let words = format!("minimum.message: it has at most {MESSAGE_BYTES_MAX} bytes and no control characters");
+        let words =
+            format!("minimum.message: it has at most {MINIMUM_MESSAGE_BYTES_MAX} bytes and no control characters");
         return Err(CallError::Malformed(words));
     }
     node.record.write(actor, node.now(), |batch| {
         let connection = batch.connection();
         let offered = channels::get(connection, place.product, place.platform, place.channel)?;
         let offered = offered.ok_or_else(|| no_channel(place))?;
+        let known = rollouts::minimum(connection, place)?;
+        condition.check(Some(&answer(place, known.clone())))?;
         if let Some(minimum) = &wanted {
             for pointer in [Some(&offered.target), offered.fallback.as_ref()].into_iter().flatten() {
                 check(connection, place, &pointer.version, &minimum.version)?;
             }
         }
-        let known = rollouts::minimum(connection, place)?;
         if known != wanted {
             rollouts::put_minimum(connection, place, wanted.as_ref())?;
             batch.audit(&Deed::new("channel.minimum", subject(place)).before(&known)?.after(&wanted)?)?;
             tell_policy(batch, place)?;
         }
-        Ok(MinimumAnswer { platform: place.platform.clone(), minimum: wanted })
+        Ok(answer(place, wanted))
     })
 }
 
@@ -56,8 +58,12 @@ pub(crate) fn get(node: &Node, place: Place<'_>) -> Result<MinimumAnswer, CallEr
         crate::products::find(connection, place.product)?;
         let offered = channels::get(connection, place.product, place.platform, place.channel)?;
         offered.ok_or_else(|| no_channel(place))?;
-        Ok(MinimumAnswer { platform: place.platform.clone(), minimum: rollouts::minimum(connection, place)? })
+        Ok(answer(place, rollouts::minimum(connection, place)?))
     })
+}
+
+fn answer(place: Place<'_>, minimum: Option<Minimum>) -> MinimumAnswer {
+    MinimumAnswer { platform: place.platform.clone(), minimum }
 }
 
 /// That a channel supports what it would offer.

@@ -3,7 +3,7 @@
 use crate::actor::Actor;
 use crate::control::Node;
 use crate::error::CallError;
-use crate::record::{accounts, people};
+use crate::record::{accounts, acting, people};
 use crate::sql::Connection;
 use penstock_core::account::{AccountId, Standing};
 use penstock_core::api::{MintToken, TokenAnswer};
@@ -13,10 +13,13 @@ use penstock_core::delegate::{Bearer, Facts, Party, delegated};
 pub(crate) fn mint(node: &Node, actor: &Actor, wanted: &MintToken) -> Result<TokenAnswer, CallError> {
     let party = actor.party();
     let facts = match party.account() {
-        Some(own) => node.record.read(|connection| facts(connection, &party, own, &wanted.sub))?,
+        Some(own) => node.record.read(|connection| {
+            acting::check(connection, actor)?;
+            facts(connection, party, own, &wanted.sub)
+        })?,
         None => Facts { party: Standing::Active, bearer: None },
     };
-    let narrowed = delegated(&party, wanted, &facts)?;
+    let narrowed = delegated(party, wanted, &facts)?;
     Ok(node.signer.mint(narrowed.content(), node.now())?)
 }
 

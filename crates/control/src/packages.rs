@@ -2,6 +2,7 @@
 
 use crate::accounts::check_terms;
 use crate::actor::Actor;
+use crate::condition::Condition;
 use crate::control::Node;
 use crate::entitlements::of_terms;
 use crate::error::CallError;
@@ -24,12 +25,14 @@ use std::sync::Arc;
 pub(crate) fn put(
     node: &Node,
     actor: &Actor,
+    condition: &Condition,
     id: &PackageId,
     wanted: PutPackage,
 ) -> Result<(Package, Made), CallError> {
     let (title, items) = check(id, wanted)?;
     node.record.write(actor, node.now(), |batch| {
         let known = packages::get(batch.connection(), id)?;
+        condition.check(known.as_ref())?;
         if let Some(known) = &known
             && known.title == title
             && known.items == items
@@ -67,9 +70,10 @@ pub(crate) fn list(node: &Node) -> Result<PackagesAnswer, CallError> {
 }
 
 /// Forgets a package that nobody was ever given.
-pub(crate) fn remove(node: &Node, actor: &Actor, id: &PackageId) -> Result<Package, CallError> {
+pub(crate) fn remove(node: &Node, actor: &Actor, condition: &Condition, id: &PackageId) -> Result<Package, CallError> {
     node.record.write(actor, node.now(), |batch| {
         let known = find(batch.connection(), id)?;
+        condition.check(Some(&known))?;
         if packages::is_used(batch.connection(), id)? {
             return Err(PeopleError::PackageUsed(id.clone()).into());
         }

@@ -19,6 +19,9 @@ use penstock_core::account::{AccountId, HOLDINGS_MAX};
 use penstock_core::delegate::Party;
 use penstock_core::desk::{Account, AccountKind, Entitlement, Given, PutUser, Seat, SeatsAnswer, User, UsersAnswer};
 use penstock_core::limits::{PACKAGE_ITEMS_MAX, USERS_MAX};
+use penstock_core::time::UnixSeconds;
+use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// Makes an account a user of a company, or changes its role. An account that is not there is made.
 pub(crate) fn put_user(
@@ -52,7 +55,7 @@ pub(crate) fn put_user(
         party.takes_in(user, holds_more).map_err(PeopleError::from)?;
         check_user(user, &company.id, account.as_ref())?;
         if account.is_none() {
-            make(node, batch, user, AccountKind::Individual)?;
+            make(node, batch, party, user, AccountKind::Individual)?;
         }
         let role = wanted.role.unwrap_or_default();
         let made = User { account: user.clone(), company: company.id, role, added: batch.now() };
@@ -90,12 +93,21 @@ pub(crate) fn remove_user(
     actor.party().runs(company).map_err(PeopleError::from)?;
     node.record.write(actor, node.now(), |batch| {
         let known = user_of(batch.connection(), company, user)?;
-        people::remove_user(batch.connection(), user)?;
-        batch.audit(&Deed::new("user.remove", user_subject(&known)).before(&known)?)?;
+        let seats = people::remove_user(batch.connection(), user)?;
+        batch.audit(&Deed::new("user.remove", user_subject(&known)).before(&Leaving { user: &known, seats })?)?;
         let account = find(batch, user)?;
         told::account(node, batch, &account)?;
         Ok(known)
     })
+}
+
+/// What the audit says of a user who leaves. Nothing else knows of the seats that it had.
+#[derive(Serialize)]
+struct Leaving<'a> {
+    #[serde(flatten)]
+    user: &'a User,
+    /// Since when, by entitlement.
+    seats: BTreeMap<u64, UnixSeconds>,
 }
 
 /// Gives a seat to a user of the company; one that has it already keeps it.
@@ -106,7 +118,7 @@ pub(crate) fn give_seat(
     user: &AccountId,
 ) -> Result<(Seat, Made), CallError> {
     node.record.write(actor, node.now(), |batch| {
-        let given = with_seats(batch.connection(), &actor.party(), entitlement)?;
+        let given = with_seats(batch.connection(), actor.party(), entitlement)?;
         if let Some(seat) = people::seat(batch.connection(), entitlement, user)? {
             return Ok((seat, Made::Before));
         }
@@ -133,14 +145,14 @@ pub(crate) fn take_seat(
     user: &AccountId,
 ) -> Result<SeatsAnswer, CallError> {
     node.record.write(actor, node.now(), |batch| {
-        let given = with_seats(batch.connection(), &actor.party(), entitlement)?;
+        let given = with_seats(batch.connection(), actor.party(), entitlement)?;
         if let Some(seat) = people::seat(batch.connection(), entitlement, user)? {
             people::take_seat(batch.connection(), entitlement, user)?;
             batch.audit(&Deed::new("seat.take", seat_subject(&given, user)).before(&seat)?)?;
             let account = find(batch, user)?;
             told::account(node, batch, &account)?;
         }
-        seats_of(batch.connection(), &actor.party(), entitlement, None, 0)
+        seats_of(batch.connection(), actor.party(), entitlement, None, 0)
     })
 }
 
@@ -153,7 +165,7 @@ pub(crate) fn seats(
     limit: Option<u64>,
 ) -> Result<SeatsAnswer, CallError> {
     let limit = page_rows(limit);
-    node.record.read(|connection| seats_of(connection, &actor.party(), entitlement, after, limit))
+    node.record.read(|connection| seats_of(connection, actor.party(), entitlement, after, limit))
 }
 
 fn seats_of(

@@ -68,6 +68,16 @@ pub enum PeopleError {
         /// The bound.
         max: usize,
     },
+    /// It made as many accounts as it can.
+    #[error(
+        "account {party} has made {max} accounts below its name, which is all that it can: ask the studio for more"
+    )]
+    MadeMany {
+        /// Who makes them.
+        party: AccountId,
+        /// The bound.
+        max: usize,
+    },
     /// Nobody sells to itself.
     #[error("account {0} cannot be its own user or customer")]
     Itself(AccountId),
@@ -142,6 +152,7 @@ impl PeopleError {
             | Self::OtherCompany { .. }
             | Self::OtherSeller { .. }
             | Self::Full { .. }
+            | Self::MadeMany { .. }
             | Self::NoSeats(_)
             | Self::Revoked(_)
             | Self::SeatsTaken { .. }

@@ -15,6 +15,7 @@
 //! for every statement. Readers wait for nobody.
 
 pub(crate) mod accounts;
+pub(crate) mod acting;
 pub(crate) mod allocations;
 pub(crate) mod audit;
 pub(crate) mod blobs;
@@ -98,6 +99,9 @@ pub enum RecordError {
     /// A call with the same idempotency key is being done, or was done meanwhile; nothing was changed.
     #[error("a call with this idempotency key was made meanwhile")]
     Claimed,
+    /// Nothing is done in the name that the caller acts in; nothing was changed.
+    #[error(transparent)]
+    Acting(#[from] acting::ActingError),
     /// A number does not fit a column.
     #[error("{0} is too large for the database")]
     Number(u64),
@@ -176,8 +180,8 @@ impl Record {
     ///
     /// # Errors
     /// Those of `work` and of the database. Nothing was changed then, except that nobody knows after
-    /// [`RecordError::Unavailable`]. Work that wrote rows and audited nothing is refused as
-    /// [`RecordError::Unaudited`].
+    /// [`RecordError::Unavailable`]. Who acts for an account that is not served is refused as [`RecordError::Acting`];
+    /// work that wrote rows and audited nothing, as [`RecordError::Unaudited`].
     pub(crate) fn write<T, E: From<RecordError>>(
         &self,
         actor: &Actor,
@@ -210,6 +214,9 @@ impl Record {
         let transaction = writer.begin(&self.source, Access::Write)?;
         let before = log::lock(&transaction)?;
         self.teller.catch_up(&transaction, before)?;
+        if let By::Actor { actor, .. } = &by {
+            acting::check(&transaction, actor)?;
+        }
         let written_before = transaction.rows_written();
         let mut batch = Batch { transaction, changes: Vec::new(), now, by };
         let done = work(&mut batch)?;

@@ -41,7 +41,7 @@ pub(crate) fn put_customer(
         let known = accounts::lock(batch.connection(), customer)?;
         match known.as_ref().and_then(|known| known.seller.as_ref()) {
             Some(seller) if seller == reseller => return Ok((find(batch, customer)?, Made::Before)),
-            Some(seller) if party == Party::Studio => {
+            Some(seller) if *party == Party::Studio => {
                 let seller = seller.clone();
                 return Err(PeopleError::OtherSeller { customer: customer.clone(), seller }.into());
             }
@@ -55,7 +55,7 @@ pub(crate) fn put_customer(
             return Err(PeopleError::Itself(customer.clone()).into());
         }
         if known.is_none() {
-            make(node, batch, customer, wanted.kind.unwrap_or_default())?;
+            make(node, batch, party, customer, wanted.kind.unwrap_or_default())?;
         }
         people::set_seller(batch.connection(), customer, Some(reseller))?;
         let account = find(batch, customer)?;

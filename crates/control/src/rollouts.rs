@@ -8,6 +8,7 @@
 
 use crate::actor::Actor;
 use crate::channels::{self, Next, check_complete, delegation_to_sign, offerable, previous_version};
+use crate::condition::Condition;
 use crate::control::Node;
 use crate::error::CallError;
 use crate::keys::random_bytes;
@@ -42,6 +43,7 @@ pub(crate) enum Verb {
 pub(crate) fn start(
     node: &Node,
     actor: &Actor,
+    condition: &Condition,
     product: &ProductId,
     channel: &ChannelName,
     wanted: &PutRollout,
@@ -55,6 +57,7 @@ pub(crate) fn start(
     let place = Place { product, platform, channel };
     node.record.write(actor, node.now(), |batch| {
         let row = find(batch.connection(), product)?;
+        check_condition(batch, condition, place)?;
         if let Some(open) = rollouts::open(batch.connection(), place)? {
             if is_same(&open.rollout, wanted) {
                 return Ok((describe(open, batch.now()), Made::Before));
@@ -108,9 +111,16 @@ pub(crate) fn start(
 }
 
 /// Steers the rollout that goes on in a channel. Ending it twice in the same way is well.
-pub(crate) fn steer(node: &Node, actor: &Actor, place: Place<'_>, verb: Verb) -> Result<RolloutRow, CallError> {
+pub(crate) fn steer(
+    node: &Node,
+    actor: &Actor,
+    condition: &Condition,
+    place: Place<'_>,
+    verb: Verb,
+) -> Result<RolloutRow, CallError> {
     node.record.write(actor, node.now(), |batch| {
         find(batch.connection(), place.product)?;
+        check_condition(batch, condition, place)?;
         let Some(mut open) = rollouts::open(batch.connection(), place)? else {
             let ended = rollouts::newest(batch.connection(), place)?;
             let is_done = |row: &RolloutState| match (&verb, row.ended) {
@@ -142,6 +152,13 @@ pub(crate) fn steer(node: &Node, actor: &Actor, place: Place<'_>, verb: Verb) ->
         }
         Ok(describe(open, now))
     })
+}
+
+/// Holds a condition against the newest rollout, which is what can be read of a channel. A step that came into force by
+/// itself meanwhile is a change too.
+fn check_condition(batch: &Batch<'_>, condition: &Condition, place: Place<'_>) -> Result<(), CallError> {
+    let newest = rollouts::newest(batch.connection(), place)?;
+    condition.check(newest.map(|row| describe(row, batch.now())).as_ref())
 }
 
 /// The newest rollout of a channel, whether it goes on or ended.

@@ -1,6 +1,7 @@
 //! Segments: make, change, list, remove, and who is in. Ids of a list are kept as they were given and told as pseudonyms.
 
 use crate::actor::Actor;
+use crate::condition::Condition;
 use crate::control::Node;
 use crate::error::CallError;
 use crate::products::Made;
@@ -30,6 +31,7 @@ const RULE_BYTES_MAX: usize = 1 << 20;
 pub(crate) fn put(
     node: &Node,
     actor: &Actor,
+    condition: &Condition,
     name: SegmentName,
     wanted: PutSegment,
 ) -> Result<(SegmentDetail, Made), CallError> {
@@ -42,6 +44,7 @@ pub(crate) fn put(
     };
     node.record.write(actor, node.now(), |batch| {
         let known = segments::get(batch.connection(), &name)?;
+        condition.check(known.as_ref())?;
         let made = if known.is_some() { Made::Before } else { Made::New };
         if let Some(known) = known.as_ref().filter(|known| known.rule == rule) {
             return Ok((known.clone(), made));
@@ -82,10 +85,16 @@ pub(crate) fn list(node: &Node) -> Result<SegmentsAnswer, CallError> {
 }
 
 /// Removes a segment that nothing refers to.
-pub(crate) fn remove(node: &Node, actor: &Actor, name: &SegmentName) -> Result<SegmentDetail, CallError> {
+pub(crate) fn remove(
+    node: &Node,
+    actor: &Actor,
+    condition: &Condition,
+    name: &SegmentName,
+) -> Result<SegmentDetail, CallError> {
     actor.require_no_limit()?;
     node.record.write(actor, node.now(), |batch| {
         let known = find(batch.connection(), name)?;
+        condition.check(Some(&known))?;
         if let Some(row) = rollouts::naming(batch.connection(), name)? {
             let (segment, product, channel) = (name.clone(), row.product, row.channel);
             return Err(CallError::SegmentInUse { segment, product, channel });

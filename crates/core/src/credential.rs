@@ -35,7 +35,7 @@ pub enum Role {
     Auditor,
     /// The feed and the blobs that an edge serves.
     Edge,
-    /// A company's admin, who acts for its account only.
+    /// A company, or a user who is one of its admins: acts for the company's account only.
     Company,
     /// A reseller, who acts for its account only.
     Reseller,
@@ -106,7 +106,9 @@ pub struct PostCredential {
     pub name: CredentialName,
     /// What it is for.
     pub role: Role,
-    /// The account that its holder acts for: for the roles `company` and `reseller`, and only for them.
+    /// The account that its holder acts for: for the roles `company` and `reseller`, and only for them. In the role
+    /// `company` it may also be a user who is one of a company's admins: its holder acts for the company whose admin that is,
+    /// as long as it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<AccountId>,
     /// The products that it is limited to; empty means no limit. For the role `publisher` only.

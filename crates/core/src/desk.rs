@@ -218,7 +218,8 @@ pub struct AccountDetail {
     /// Seats that it has, of entitlements of its company that are in force.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub seats: Vec<Seat>,
-    /// What it got, revoked ones included.
+    /// What it got: all that was not taken back, at most [`crate::account::HOLDINGS_MAX`], and of what was taken back the
+    /// newest, at most [`crate::limits::REVOKED_KEPT_MAX`].
     pub entitlements: Vec<Entitlement>,
 }
 

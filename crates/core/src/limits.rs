@@ -102,6 +102,8 @@ pub const MISSING_BLOBS_MAX: usize = 100_000;
 
 /// Longest product title in bytes: it must fit a line of a list.
 pub const TITLE_BYTES_MAX: usize = 200;
+/// Longest message for players of versions that are not supported any more, in bytes: it must fit a dialog.
+pub const MINIMUM_MESSAGE_BYTES_MAX: usize = 500;
 /// Most rotations of one product's publisher keys: every offer carries them all.
 pub const ROTATIONS_MAX: usize = 64;
 /// Most rows of one page of an admin list.
@@ -112,6 +114,12 @@ pub const RELEASES_LISTED_MAX: usize = 10_000;
 pub const IMPORT_LINES_MAX: usize = 5000;
 /// Users of one company. A change of the company is a change of each of them.
 pub const USERS_MAX: usize = 10_000;
+/// Accounts below the name of one company or reseller that it can make itself, in all its life: accounts are never removed, so
+/// that the audit can name them. The studio can make more. They are counted whenever one is made, in some 10 ms.
+pub const DELEGATED_ACCOUNTS_MAX: usize = 100_000;
+/// Entitlements of one account that were taken back and are still shown, the newest: whoever gives and takes back all day
+/// must not make the account's page longer. The audit keeps them all.
+pub const REVOKED_KEPT_MAX: usize = 1000;
 /// Seats of one entitlement: as many as a company has users.
 pub const SEATS_MAX: u64 = USERS_MAX as u64;
 /// Items of one package: each is a holding of everyone who has it, and counts as one whether it is there or not, so that a
@@ -159,6 +167,7 @@ const _: () = {
     assert!(HEAD_RENEW_SECONDS * 7 <= HEAD_LIFE_SECONDS);
     assert!(KEYS_MAX <= SIGNATURES_MAX);
     assert!(PACKAGE_ITEMS_MAX <= crate::account::HOLDINGS_MAX);
+    assert!(USERS_MAX <= DELEGATED_ACCOUNTS_MAX);
     assert!(DELEGATED_LIFE_SECONDS_MAX <= TOKEN_LIFE_SECONDS_MAX);
     // Claims in base64 take 4/3 of their JSON; 512 bytes are for the head, the signature and the other claims.
     assert!((TOKEN_PRODUCTS_MAX * (NAME_BYTES_MAX + 3) + 2 * SUBJECT_BYTES_MAX) * 4 / 3 + 512 <= TOKEN_BYTES_MAX);

@@ -16,6 +16,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use http::header::{CONTENT_TYPE, HeaderName};
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue};
 use http_body_util::BodyExt as _;
 
@@ -52,7 +53,8 @@ async fn with_key(
     let (mut head, body) = request.into_parts();
     let body = whole_body(&head.headers, body).await?;
     let mut hasher = blake3::Hasher::new();
-    hasher.update(head.uri.to_string().as_bytes());
+    // The same call may come with and without scheme and authority: over HTTP/2, or by way of a proxy.
+    hasher.update(head.uri.path_and_query().map_or("", PathAndQuery::as_str).as_bytes());
     hasher.update(b"\n");
     hasher.update(&body);
     let once = Once::new(key, *hasher.finalize().as_bytes());

@@ -1,8 +1,9 @@
 //! `/admin/v1/embargo`, `…/versions`.
 
-use super::extract::{Answer, JsonOf, QueryOf};
+use super::extract::{Answer, JsonOf, QueryOf, Tagged};
 use super::table::{Routes, get, put};
 use crate::actor::Actor;
+use crate::condition::Condition;
 use crate::control::{Handle, Lane};
 use crate::embargo;
 use crate::error::CallError;
@@ -37,9 +38,9 @@ struct PageQuery {
 async fn show(
     State(handle): State<Handle>,
     QueryOf(query): QueryOf<VersionQuery>,
-) -> Result<Answer<Embargo>, CallError> {
+) -> Result<Tagged<Embargo>, CallError> {
     let policy = handle.run(Lane::Read, move |node| embargo::get(node, query.version)).await?;
-    Ok(Answer(StatusCode::OK, policy))
+    Ok(Tagged(StatusCode::OK, policy))
 }
 
 async fn versions(
@@ -53,8 +54,9 @@ async fn versions(
 async fn replace(
     State(handle): State<Handle>,
     actor: Actor,
+    condition: Condition,
     JsonOf(wanted): JsonOf<Embargo>,
 ) -> Result<Answer<EmbargoAnswer>, CallError> {
-    let answer = handle.run(Lane::Write, move |node| embargo::put(node, &actor, &wanted)).await?;
+    let answer = handle.run(Lane::Write, move |node| embargo::put(node, &actor, &condition, &wanted)).await?;
     Ok(Answer(StatusCode::OK, answer))
 }

@@ -1,9 +1,10 @@
 //! `/admin/v1/packages`, `…/{package}`.
 
-use super::extract::{Answer, JsonOf, PathOf};
+use super::extract::{Answer, JsonOf, PathOf, Tagged};
 use super::products::status;
 use super::table::{Routes, delete, get, put};
 use crate::actor::Actor;
+use crate::condition::Condition;
 use crate::control::{Handle, Lane};
 use crate::error::CallError;
 use crate::packages;
@@ -30,25 +31,29 @@ async fn list(State(handle): State<Handle>) -> Result<Answer<PackagesAnswer>, Ca
     Ok(Answer(StatusCode::OK, handle.run(Lane::Read, packages::list).await?))
 }
 
-async fn show(State(handle): State<Handle>, PathOf(id): PathOf<PackageId>) -> Result<Answer<Package>, CallError> {
-    Ok(Answer(StatusCode::OK, handle.run(Lane::Read, move |node| packages::get(node, &id)).await?))
+async fn show(State(handle): State<Handle>, PathOf(id): PathOf<PackageId>) -> Result<Tagged<Package>, CallError> {
+    Ok(Tagged(StatusCode::OK, handle.run(Lane::Read, move |node| packages::get(node, &id)).await?))
 }
 
 /// 201 for a new package, 200 for one that was there.
 async fn put_package(
     State(handle): State<Handle>,
     actor: Actor,
+    condition: Condition,
     PathOf(id): PathOf<PackageId>,
     JsonOf(wanted): JsonOf<PutPackage>,
-) -> Result<Answer<Package>, CallError> {
-    let (package, made) = handle.run(Lane::Write, move |node| packages::put(node, &actor, &id, wanted)).await?;
-    Ok(Answer(status(made), package))
+) -> Result<Tagged<Package>, CallError> {
+    let put = move |node: &_| packages::put(node, &actor, &condition, &id, wanted);
+    let (package, made) = handle.run(Lane::Write, put).await?;
+    Ok(Tagged(status(made), package))
 }
 
 async fn remove(
     State(handle): State<Handle>,
     actor: Actor,
+    condition: Condition,
     PathOf(id): PathOf<PackageId>,
-) -> Result<Answer<Package>, CallError> {
-    Ok(Answer(StatusCode::OK, handle.run(Lane::Write, move |node| packages::remove(node, &actor, &id)).await?))
+) -> Result<Tagged<Package>, CallError> {
+    let remove = move |node: &_| packages::remove(node, &actor, &condition, &id);
+    Ok(Tagged(StatusCode::OK, handle.run(Lane::Write, remove).await?))
 }

@@ -1,9 +1,10 @@
 //! `/admin/v1/products/{p}/rollouts`, `…/channels/{c}/rollout` with its verbs and steps, `…/channels/{c}/minimum`.
 
-use super::extract::{Answer, JsonOf, PathOf, PlatformQuery, QueryOf};
+use super::extract::{Answer, JsonOf, PathOf, PlatformQuery, QueryOf, Tagged};
 use super::products::status;
 use super::table::{Routes, delete, get, post, put};
 use crate::actor::Actor;
+use crate::condition::Condition;
 use crate::control::{Handle, Lane};
 use crate::error::CallError;
 use crate::minimums;
@@ -59,117 +60,129 @@ async fn show(
     State(handle): State<Handle>,
     PathOf((product, channel)): PathOf<Channel>,
     QueryOf(PlatformQuery { platform }): QueryOf<PlatformQuery>,
-) -> Result<Answer<RolloutRow>, CallError> {
+) -> Result<Tagged<RolloutRow>, CallError> {
     let look = move |node: &_| rollouts::get(node, Place { product: &product, platform: &platform, channel: &channel });
-    Ok(Answer(StatusCode::OK, handle.run(Lane::Read, look).await?))
+    Ok(Tagged(StatusCode::OK, handle.run(Lane::Read, look).await?))
 }
 
 /// 201 for a new rollout, 200 for the very same one again.
 async fn start(
     State(handle): State<Handle>,
     actor: Actor,
+    condition: Condition,
     PathOf((product, channel)): PathOf<Channel>,
     JsonOf(wanted): JsonOf<PutRollout>,
-) -> Result<Answer<RolloutRow>, CallError> {
-    let (row, made) =
-        handle.run(Lane::Check, move |node| rollouts::start(node, &actor, &product, &channel, &wanted)).await?;
-    Ok(Answer(status(made), row))
+) -> Result<Tagged<RolloutRow>, CallError> {
+    let start = move |node: &_| rollouts::start(node, &actor, &condition, &product, &channel, &wanted);
+    let (row, made) = handle.run(Lane::Check, start).await?;
+    Ok(Tagged(status(made), row))
 }
 
 async fn steer(
     handle: &Handle,
     actor: Actor,
+    condition: Condition,
     (product, channel): Channel,
     platform: Platform,
     verb: Verb,
-) -> Result<Answer<RolloutRow>, CallError> {
+) -> Result<Tagged<RolloutRow>, CallError> {
     let work = move |node: &_| {
-        rollouts::steer(node, &actor, Place { product: &product, platform: &platform, channel: &channel }, verb)
+        let place = Place { product: &product, platform: &platform, channel: &channel };
+        rollouts::steer(node, &actor, &condition, place, verb)
     };
-    Ok(Answer(StatusCode::OK, handle.run(Lane::Write, work).await?))
+    Ok(Tagged(StatusCode::OK, handle.run(Lane::Write, work).await?))
 }
 
 async fn pause(
     State(handle): State<Handle>,
     actor: Actor,
+    condition: Condition,
     PathOf(channel): PathOf<Channel>,
     JsonOf(wanted): JsonOf<SteerRollout>,
-) -> Result<Answer<RolloutRow>, CallError> {
-    steer(&handle, actor, channel, wanted.platform, Verb::Pause).await
+) -> Result<Tagged<RolloutRow>, CallError> {
+    steer(&handle, actor, condition, channel, wanted.platform, Verb::Pause).await
 }
 
 async fn resume(
     State(handle): State<Handle>,
     actor: Actor,
+    condition: Condition,
     PathOf(channel): PathOf<Channel>,
     JsonOf(wanted): JsonOf<SteerRollout>,
-) -> Result<Answer<RolloutRow>, CallError> {
-    steer(&handle, actor, channel, wanted.platform, Verb::Resume).await
+) -> Result<Tagged<RolloutRow>, CallError> {
+    steer(&handle, actor, condition, channel, wanted.platform, Verb::Resume).await
 }
 
 async fn halt(
     State(handle): State<Handle>,
     actor: Actor,
+    condition: Condition,
     PathOf(channel): PathOf<Channel>,
     JsonOf(wanted): JsonOf<SteerRollout>,
-) -> Result<Answer<RolloutRow>, CallError> {
-    steer(&handle, actor, channel, wanted.platform, Verb::Halt).await
+) -> Result<Tagged<RolloutRow>, CallError> {
+    steer(&handle, actor, condition, channel, wanted.platform, Verb::Halt).await
 }
 
 async fn finish(
     State(handle): State<Handle>,
     actor: Actor,
+    condition: Condition,
     PathOf(channel): PathOf<Channel>,
     JsonOf(wanted): JsonOf<SteerRollout>,
-) -> Result<Answer<RolloutRow>, CallError> {
-    steer(&handle, actor, channel, wanted.platform, Verb::Finish).await
+) -> Result<Tagged<RolloutRow>, CallError> {
+    steer(&handle, actor, condition, channel, wanted.platform, Verb::Finish).await
 }
 
 async fn add_step(
     State(handle): State<Handle>,
     actor: Actor,
+    condition: Condition,
     PathOf(channel): PathOf<Channel>,
     JsonOf(wanted): JsonOf<PutStep>,
-) -> Result<Answer<RolloutRow>, CallError> {
-    steer(&handle, actor, channel, wanted.platform, Verb::Steps(StepChange::Add(wanted.step))).await
+) -> Result<Tagged<RolloutRow>, CallError> {
+    steer(&handle, actor, condition, channel, wanted.platform, Verb::Steps(StepChange::Add(wanted.step))).await
 }
 
 async fn replace_step(
     State(handle): State<Handle>,
     actor: Actor,
+    condition: Condition,
     PathOf((product, channel, step)): PathOf<ChannelStep>,
     JsonOf(wanted): JsonOf<PutStep>,
-) -> Result<Answer<RolloutRow>, CallError> {
+) -> Result<Tagged<RolloutRow>, CallError> {
     let verb = Verb::Steps(StepChange::Replace(step, wanted.step));
-    steer(&handle, actor, (product, channel), wanted.platform, verb).await
+    steer(&handle, actor, condition, (product, channel), wanted.platform, verb).await
 }
 
 async fn remove_step(
     State(handle): State<Handle>,
     actor: Actor,
+    condition: Condition,
     PathOf((product, channel, step)): PathOf<ChannelStep>,
     QueryOf(PlatformQuery { platform }): QueryOf<PlatformQuery>,
-) -> Result<Answer<RolloutRow>, CallError> {
-    steer(&handle, actor, (product, channel), platform, Verb::Steps(StepChange::Remove(step))).await
+) -> Result<Tagged<RolloutRow>, CallError> {
+    steer(&handle, actor, condition, (product, channel), platform, Verb::Steps(StepChange::Remove(step))).await
 }
 
 async fn minimum(
     State(handle): State<Handle>,
     PathOf((product, channel)): PathOf<Channel>,
     QueryOf(PlatformQuery { platform }): QueryOf<PlatformQuery>,
-) -> Result<Answer<MinimumAnswer>, CallError> {
+) -> Result<Tagged<MinimumAnswer>, CallError> {
     let look = move |node: &_| minimums::get(node, Place { product: &product, platform: &platform, channel: &channel });
-    Ok(Answer(StatusCode::OK, handle.run(Lane::Read, look).await?))
+    Ok(Tagged(StatusCode::OK, handle.run(Lane::Read, look).await?))
 }
 
 async fn put_minimum(
     State(handle): State<Handle>,
     actor: Actor,
+    condition: Condition,
     PathOf((product, channel)): PathOf<Channel>,
     JsonOf(PutMinimum { platform, minimum }): JsonOf<PutMinimum>,
-) -> Result<Answer<MinimumAnswer>, CallError> {
+) -> Result<Tagged<MinimumAnswer>, CallError> {
     let work = move |node: &_| {
-        minimums::put(node, &actor, Place { product: &product, platform: &platform, channel: &channel }, minimum)
+        let place = Place { product: &product, platform: &platform, channel: &channel };
+        minimums::put(node, &actor, &condition, place, minimum)
     };
-    Ok(Answer(StatusCode::OK, handle.run(Lane::Write, work).await?))
+    Ok(Tagged(StatusCode::OK, handle.run(Lane::Write, work).await?))
 }

@@ -1,9 +1,10 @@
 //! `/admin/v1/segments`, `…/{name}`, `…/{name}/test`.
 
-use super::extract::{Answer, JsonOf, PathOf};
+use super::extract::{Answer, JsonOf, PathOf, Tagged};
 use super::products::status;
 use super::table::{Routes, delete, get, post, put};
 use crate::actor::Actor;
+use crate::condition::Condition;
 use crate::control::{Handle, Lane};
 use crate::error::CallError;
 use crate::permit::Permission;
@@ -31,29 +32,33 @@ async fn list(State(handle): State<Handle>) -> Result<Answer<SegmentsAnswer>, Ca
 async fn show(
     State(handle): State<Handle>,
     PathOf(name): PathOf<SegmentName>,
-) -> Result<Answer<SegmentDetail>, CallError> {
+) -> Result<Tagged<SegmentDetail>, CallError> {
     let segment = handle.run(Lane::Read, move |node| segments::get(node, &name)).await?;
-    Ok(Answer(StatusCode::OK, segment))
+    Ok(Tagged(StatusCode::OK, segment))
 }
 
 /// 201 for a new segment, 200 for one that was there.
 async fn replace(
     State(handle): State<Handle>,
     actor: Actor,
+    condition: Condition,
     PathOf(name): PathOf<SegmentName>,
     JsonOf(wanted): JsonOf<PutSegment>,
-) -> Result<Answer<SegmentDetail>, CallError> {
-    let (segment, made) = handle.run(Lane::Write, move |node| segments::put(node, &actor, name, wanted)).await?;
-    Ok(Answer(status(made), segment))
+) -> Result<Tagged<SegmentDetail>, CallError> {
+    let put = move |node: &_| segments::put(node, &actor, &condition, name, wanted);
+    let (segment, made) = handle.run(Lane::Write, put).await?;
+    Ok(Tagged(status(made), segment))
 }
 
 async fn remove(
     State(handle): State<Handle>,
     actor: Actor,
+    condition: Condition,
     PathOf(name): PathOf<SegmentName>,
-) -> Result<Answer<SegmentDetail>, CallError> {
-    let segment = handle.run(Lane::Write, move |node| segments::remove(node, &actor, &name)).await?;
-    Ok(Answer(StatusCode::OK, segment))
+) -> Result<Tagged<SegmentDetail>, CallError> {
+    let remove = move |node: &_| segments::remove(node, &actor, &condition, &name);
+    let segment = handle.run(Lane::Write, remove).await?;
+    Ok(Tagged(StatusCode::OK, segment))
 }
 
 async fn test(

@@ -61,6 +61,13 @@ pub(crate) fn page(connection: &Connection, wanted: &AccountsQuery, limit: u64) 
     select.rows(connection, "id", to_sql(limit)?, read_account)
 }
 
+/// How many accounts have a name that begins so; nobody counts beyond `limit`.
+pub(crate) fn count_below(connection: &Connection, prefix: &str, limit: usize) -> Result<u64, RecordError> {
+    let sql = "SELECT COUNT(*) FROM (SELECT 1 AS one FROM accounts WHERE id >= $1 AND id < $2 LIMIT $3) below";
+    let end = after_prefix(prefix).unwrap_or_default();
+    from_sql(connection.query_value(sql, values![prefix, end.as_str(), to_sql(limit as u64)?])?)
+}
+
 /// Customers of a reseller by name, likewise.
 pub(crate) fn customers(
     connection: &Connection,

@@ -49,22 +49,23 @@ pub(crate) struct NewEntitlement {
 
 /// Gives one entitlement and returns its number.
 pub(crate) fn grant(connection: &Connection, given: &NewEntitlement, now: UnixSeconds) -> Result<u64, RecordError> {
-    grant_all(connection, std::slice::from_ref(given), now)?;
-    from_sql(connection.query_value("SELECT last FROM counters WHERE name = $1", values!["entitlements"])?)
+    grant_all(connection, std::slice::from_ref(given), now)
 }
 
-/// Gives many entitlements.
+/// Gives many entitlements, numbered one after the other; returns the number of the first.
 pub(crate) fn grant_all(
     connection: &Connection,
     given: &[NewEntitlement],
     now: UnixSeconds,
-) -> Result<(), RecordError> {
+) -> Result<u64, RecordError> {
+    let count = to_sql(given.len() as u64)?;
+    let sql = "UPDATE counters SET last = last + $1 WHERE name = $2 RETURNING last";
+    let last: i64 = connection.query_value(sql, values![count, "entitlements"])?;
+    let first = last - count + 1;
+    let mut ids = first..;
     for given in given.chunks(ROWS_MAX) {
-        let count = to_sql(given.len() as u64)?;
-        let sql = "UPDATE counters SET last = last + $1 WHERE name = $2 RETURNING last";
-        let last: i64 = connection.query_value(sql, values![count, "entitlements"])?;
         let mut all: Vec<Value<'_>> = Vec::with_capacity(given.len() * 9);
-        for (id, one) in (last - count + 1..).zip(given) {
+        for (one, id) in given.iter().zip(ids.by_ref()) {
             let number = |number: Option<u64>| number.map(to_sql).transpose();
             let [terms, package] = one.what.columns();
             all.extend::<[Value<'_>; 9]>([
@@ -85,7 +86,7 @@ pub(crate) fn grant_all(
         );
         connection.execute(&sql, &all)?;
     }
-    Ok(())
+    from_sql(first)
 }
 
 /// One entitlement.
@@ -171,6 +172,27 @@ pub(crate) fn page(
 pub(crate) fn revoke(connection: &Connection, id: u64, now: UnixSeconds) -> Result<(), RecordError> {
     let sql = "UPDATE entitlements SET revoked = $1 WHERE id = $2 AND revoked IS NULL";
     connection.execute(sql, values![to_sql(now.0)?, to_sql(id)?])?;
+    Ok(())
+}
+
+/// How many entitlements an account has that were not taken back.
+pub(crate) fn count_live(connection: &Connection, account: &AccountId) -> Result<u64, RecordError> {
+    let sql = "SELECT COUNT(*) FROM entitlements WHERE account = $1 AND revoked IS NULL";
+    from_sql(connection.query_value(sql, values![account.as_str()])?)
+}
+
+/// Forgets what was taken back from an account, seats included, but for the newest `keep`.
+pub(crate) fn forget_revoked(connection: &Connection, account: &AccountId, keep: usize) -> Result<(), RecordError> {
+    let sql = "SELECT id FROM entitlements WHERE account = $1 AND revoked IS NOT NULL
+        ORDER BY revoked DESC, id DESC LIMIT $2 OFFSET $3";
+    let beyond = values![account.as_str(), i64::MAX, to_sql(keep as u64)?];
+    let ids: Vec<i64> = connection.query(sql, beyond, |row| Ok::<_, RecordError>(row.get(0)?))?;
+    for ids in ids.chunks(ROWS_MAX) {
+        let list = placeholders(1, ids.len());
+        let ids: Vec<Value<'_>> = ids.iter().map(|id| (*id).into()).collect();
+        connection.execute(&format!("DELETE FROM seats WHERE entitlement IN {list}"), &ids)?;
+        connection.execute(&format!("DELETE FROM entitlements WHERE id IN {list}"), &ids)?;
+    }
     Ok(())
 }
 

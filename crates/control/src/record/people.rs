@@ -7,7 +7,7 @@ use penstock_core::account::AccountId;
 use penstock_core::desk::{Seat, User, UserRole};
 use penstock_core::id::ProductId;
 use penstock_core::time::UnixSeconds;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 const USER: &str = "SELECT account, company, role, added FROM users";
 const SEAT: &str = "SELECT s.entitlement, s.account, s.given FROM seats s";
@@ -55,11 +55,21 @@ pub(crate) fn put_user(connection: &Connection, user: &User) -> Result<(), Recor
     Ok(())
 }
 
-/// Forgets a user and all its seats.
-pub(crate) fn remove_user(connection: &Connection, account: &AccountId) -> Result<(), RecordError> {
+/// Forgets a user and all its seats, those of entitlements that were taken back included; returns the seats: since when, by
+/// entitlement.
+pub(crate) fn remove_user(
+    connection: &Connection,
+    account: &AccountId,
+) -> Result<BTreeMap<u64, UnixSeconds>, RecordError> {
+    let mut gone = BTreeMap::new();
+    connection.for_each(&format!("{SEAT} WHERE s.account = $1"), values![account.as_str()], |row| {
+        let Seat { entitlement, given, .. } = read_seat(row)?;
+        gone.insert(entitlement, given);
+        Ok::<_, RecordError>(())
+    })?;
     connection.execute("DELETE FROM seats WHERE account = $1", values![account.as_str()])?;
     connection.execute("DELETE FROM users WHERE account = $1", values![account.as_str()])?;
-    Ok(())
+    Ok(gone)
 }
 
 /// One seat.
@@ -118,14 +128,17 @@ pub(crate) fn set_seller(
     Ok(())
 }
 
-/// Whether an account holds something that this reseller did not give: anything at all, when none is named.
+/// Whether an account holds something that this reseller did not give: anything at all, when none is named. A seat is what
+/// a company gave.
 pub(crate) fn holds_more(
     connection: &Connection,
     account: &AccountId,
     reseller: Option<&AccountId>,
 ) -> Result<bool, RecordError> {
     let sql = "SELECT EXISTS (SELECT 1 FROM entitlements e LEFT JOIN allocations a ON a.id = e.allocation
-        WHERE e.account = $1 AND e.revoked IS NULL AND (a.reseller IS NULL OR a.reseller <> $2))";
+        WHERE e.account = $1 AND e.revoked IS NULL AND (a.reseller IS NULL OR a.reseller <> $2))
+        OR EXISTS (SELECT 1 FROM seats s JOIN entitlements e ON e.id = s.entitlement
+        WHERE s.account = $1 AND e.revoked IS NULL)";
     // No account's name is empty.
     Ok(connection.query_value(sql, values![account.as_str(), reseller.map_or("", AccountId::as_str)])?)
 }

@@ -65,6 +65,7 @@ async fn every_change_is_written_down_with_who_and_what(engine: Engine) {
             ("anna", "entitlement.grant", &entitlement),
             ("anna", "entitlement.revoke", &entitlement),
             ("anna", "import", "import/1"),
+            ("anna", "import.part", "import/1"),
             ("@socket", "release.state", "product/game/release/any/1"),
             ("@socket", "blob.open", &blob),
             ("@socket", "blob.remove", &blob),
@@ -77,8 +78,9 @@ async fn every_change_is_written_down_with_who_and_what(engine: Engine) {
     assert_eq!((&found[10].after["accounts"], &found[10].after["refused"]), (&json!(1), &json!(1)));
     let lines = blake3::hash(b"{\"account\":\"bob\"}\n{\"account\":\"\"}\n").to_hex();
     assert_eq!(found[10].after["lines_blake3"], lines.as_str());
+    assert_eq!(found[11].after["made"][0]["accounts"], json!(["bob"]));
     let walked = verified(&world).await;
-    assert_eq!((walked.whole, walked.entries, &walked.hash), (true, 15, &found[14].hash));
+    assert_eq!((walked.whole, walked.entries, &walked.hash), (true, 16, &found[15].hash));
     assert_eq!(entries(&world.restarted(), "").await, found);
 }
 

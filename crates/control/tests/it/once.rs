@@ -59,6 +59,10 @@ async fn the_same_key_and_body_are_done_once(engine: Engine) {
         .refused(422, "idempotency_mismatch");
     assert_eq!(grant(&world, "b", LATER).await.status, 201);
     assert_eq!(held(&world).await, 2);
+    // The same call by way of a proxy, whose request line has the whole URL.
+    let request = Request::post("http://control:8444/admin/v1/entitlements").header("idempotency-key", "a");
+    let proxied = world.send(request.body(Body::from(body.to_string())).expect("a request")).await;
+    assert_eq!((proxied.status, &proxied.body), (first.status, &first.body));
     // What was refused is not remembered: it may be mended and sent again.
     let wrong = json!({ "account": "bob", "terms": { "product": "game" } });
     let key = [("idempotency-key", "c")];

@@ -1,12 +1,14 @@
 //! What a company and a reseller do with credentials of their own, and that it stays within what is theirs.
 
+use crate::behind::execute;
 use crate::facts::{slow, told};
-use crate::support::{Engine, Reply, World, send_as};
+use crate::support::{Engine, NOW, Reply, World, send_as};
 use axum::Router;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Method;
 use penstock_core::api::TokenAnswer;
+use penstock_core::audit::AuditAnswer;
 use penstock_core::desk::{
     Account, AccountDetail, AccountsAnswer, Allocation, AllocationsAnswer, Entitlement, Package, Seat, SeatsAnswer,
     User, UsersAnswer,
@@ -18,6 +20,10 @@ crate::on_both_engines! {
     a_company_runs_its_users_and_seats_and_nobody_elses,
     a_reseller_gives_what_was_allocated_to_its_own_customers,
     a_token_that_is_handed_on_is_never_wider_than_what_was_given,
+    who_is_not_served_changes_nothing_in_its_own_name,
+    an_admin_acts_for_its_company_as_long_as_it_is_one,
+    a_credential_whose_account_is_lost_acts_for_nobody,
+    who_has_a_seat_is_not_taken_in_by_a_reseller,
 }
 
 /// Somebody with a credential.
@@ -200,4 +206,114 @@ async fn a_token_that_is_handed_on_is_never_wider_than_what_was_given(engine: En
     let minted: TokenAnswer = shop.post("/own/tokens", wish("shop/bob", &[], 60)).await.ok();
     assert_eq!(claims(&minted)["products"], json!(["game"]));
     shop.post("/own/tokens", wish("ann", &[], 60)).await.refused(403, "admin_forbidden");
+}
+
+async fn who_is_not_served_changes_nothing_in_its_own_name(engine: Engine) {
+    let world = world(engine).await;
+    let id = seats(&world, "acme").await;
+    let wanted = json!({ "terms": { "product": "game" }, "quantity": 5 });
+    let allocation: Allocation = world.post("/accounts/shop/allocations", &wanted).await.ok();
+    let acme = Caller::new(&world, "company", "acme").await;
+    let shop = Caller::new(&world, "reseller", "shop").await;
+    acme.put("/own/users/acme%2Fjane").await.ok::<User>();
+    acme.put(&format!("/own/entitlements/{id}/seats/acme%2Fjane")).await.ok::<Seat>();
+    shop.put("/own/customers/shop%2Fbob").await.ok::<Account>();
+    let gift = json!({ "account": "shop/bob", "allocation": allocation.id });
+    let given: Entitlement = shop.post("/own/entitlements", gift.clone()).await.ok();
+    let token = |sub: &str| json!({ "sub": sub, "ttl_seconds": 60 });
+    for standing in ["suspended", "on_hold", "denied"] {
+        for account in ["acme", "shop"] {
+            world.put(&format!("/accounts/{account}"), &json!({ "standing": standing })).await.ok::<AccountDetail>();
+        }
+        let before = world.get("/audit").await.ok::<Value>();
+        for refused in [
+            acme.put("/own/users/acme%2Fzoe").await,
+            acme.delete("/own/users/acme%2Fjane").await,
+            acme.put(&format!("/own/entitlements/{id}/seats/acme%2Fjane")).await,
+            acme.delete(&format!("/own/entitlements/{id}/seats/acme%2Fjane")).await,
+            acme.post("/own/tokens", token("acme/jane")).await,
+            shop.put("/own/customers/shop%2Fzoe").await,
+            shop.delete("/own/customers/shop%2Fbob").await,
+            shop.post("/own/entitlements", gift.clone()).await,
+            shop.delete(&format!("/own/entitlements/{}", given.id)).await,
+            shop.post("/own/tokens", token("shop/bob")).await,
+        ] {
+            assert!(refused.refused(403, "admin_forbidden").contains("not active"), "{standing}");
+        }
+        assert_eq!(world.get("/audit").await.ok::<Value>(), before);
+        // It may look.
+        acme.get("/own").await.ok::<AccountDetail>();
+        assert_eq!(acme.get("/own/users").await.ok::<UsersAnswer>().users.len(), 1);
+        assert_eq!(shop.get("/own/customers").await.ok::<AccountsAnswer>().accounts.len(), 1);
+    }
+    world.put("/accounts/acme", &json!({ "standing": "active" })).await.ok::<AccountDetail>();
+    acme.post("/own/tokens", token("acme/jane")).await.ok::<TokenAnswer>();
+}
+
+async fn an_admin_acts_for_its_company_as_long_as_it_is_one(engine: Engine) {
+    let world = world(engine).await;
+    let id = seats(&world, "acme").await;
+    let credential = |name: &str| json!({ "name": format!("{name}.pc"), "role": "company", "account": name });
+    for (user, role) in [("ann", "admin"), ("bob", "member")] {
+        world.put(&format!("/accounts/acme/users/{user}"), &json!({ "role": role })).await.ok::<User>();
+    }
+    world.put("/accounts/eve", &json!({})).await.ok::<AccountDetail>();
+    for nobody in ["bob", "eve", "shop"] {
+        let detail = world.post("/credentials", &credential(nobody)).await.refused(400, "bad_request");
+        assert!(detail.contains("admins"), "{detail}");
+    }
+    let secret = world.credential(&credential("ann")).await;
+    let ann = Caller { network: world.network(), secret };
+    let shown: AccountDetail = ann.get("/own").await.ok();
+    assert_eq!(shown.account.id.as_str(), "acme");
+    ann.put(&format!("/own/entitlements/{id}/seats/bob")).await.ok::<Seat>();
+    ann.put("/own/users/acme%2Fjane").await.ok::<User>();
+    ann.post("/own/tokens", json!({ "sub": "bob", "ttl_seconds": 60 })).await.ok::<TokenAnswer>();
+    // New names are below the company's, not below hers.
+    ann.put("/own/users/ann%2Fx").await.refused(403, "admin_forbidden");
+
+    world.put("/accounts/ann", &json!({ "standing": "suspended" })).await.ok::<AccountDetail>();
+    assert!(ann.put("/own/users/acme%2Fzoe").await.refused(403, "admin_forbidden").contains("ann is not active"));
+    ann.get("/own/users").await.ok::<UsersAnswer>();
+    world.put("/accounts/ann", &json!({ "standing": "active" })).await.ok::<AccountDetail>();
+    ann.put("/own/users/acme%2Fzoe").await.ok::<User>();
+    world.put("/accounts/acme/users/ann", &json!({ "role": "member" })).await.ok::<User>();
+    assert!(ann.get("/own").await.refused(403, "admin_forbidden").contains("admins"));
+    world.put("/accounts/acme/users/ann", &json!({ "role": "admin" })).await.ok::<User>();
+    ann.get("/own").await.ok::<AccountDetail>();
+    world.call(Method::DELETE, "/accounts/acme/users/ann", "").await.ok::<User>();
+    ann.get("/own").await.refused(403, "admin_forbidden");
+}
+
+async fn a_credential_whose_account_is_lost_acts_for_nobody(engine: Engine) {
+    let world = world(engine).await;
+    let acme = Caller::new(&world, "company", "acme").await;
+    let owner =
+        Caller { network: world.network(), secret: world.credential(&json!({ "name": "o", "role": "owner" })).await };
+    acme.get("/own").await.ok::<AccountDetail>();
+    execute(&world.database, "UPDATE credentials SET account = NULL WHERE role = 'company'");
+    execute(&world.database, "UPDATE credentials SET account = 'acme' WHERE role = 'owner'");
+    for call in [
+        acme.get("/own").await,
+        acme.post("/own/tokens", json!({ "sub": "x", "ttl_seconds": 60 })).await,
+        owner.get("/products").await,
+    ] {
+        call.refused(500, "internal");
+    }
+}
+
+async fn who_has_a_seat_is_not_taken_in_by_a_reseller(engine: Engine) {
+    let world = world(engine).await;
+    let id = seats(&world, "acme").await;
+    world.put("/accounts/acme/users/shop%2Fbob", &json!({})).await.ok::<User>();
+    world.put(&format!("/entitlements/{id}/seats/shop%2Fbob"), &json!({})).await.ok::<Seat>();
+    let shop = Caller::new(&world, "reseller", "shop").await;
+    shop.put("/own/customers/shop%2Fbob").await.refused(403, "admin_forbidden");
+    // What it lost says the audit, because nothing else does.
+    world.call(Method::DELETE, "/accounts/acme/users/shop%2Fbob", "").await.ok::<User>();
+    let audit: AuditAnswer = world.get("/audit?subject=account/acme/user/shop%2Fbob").await.ok();
+    let last = audit.entries.last().expect("an entry");
+    assert_eq!((last.verb.as_str(), &last.before["account"]), ("user.remove", &json!("shop/bob")));
+    assert_eq!(last.before["seats"], json!({ id.to_string(): NOW.0 }));
+    shop.put("/own/customers/shop%2Fbob").await.ok::<Account>();
 }

@@ -45,7 +45,7 @@ pub struct PutAcceptance {
 )]
 #[serde(rename_all = "snake_case")]
 pub enum UserRole {
-    /// Runs the company's users and seats.
+    /// Runs the company's users and seats and mints for them, with a credential of role `company` that names its account.
     Admin,
     /// Uses what it was given.
     #[default]
