@@ -15,9 +15,10 @@ use penstock_core::api::{ChannelAnswer, ReleaseAnswer};
 use penstock_core::blob::{BlobId, BlobSize, ByteRange};
 use penstock_core::id::{ChannelName, Platform, ProductId, Version};
 use penstock_core::keys::TrustSet;
-use penstock_core::limits::{ANSWER_JSON_BYTES_MAX, ENVELOPE_BYTES_MAX};
+use penstock_core::limits::{ANSWER_JSON_BYTES_MAX, ENVELOPE_BYTES_MAX, MINIMUM_MESSAGE_BYTES_MAX};
 use penstock_core::manifest::{self, Expected, PartRef, Root as ManifestRoot, VerifiedManifest};
 use penstock_core::request::InstallId;
+use penstock_core::rollout::Minimum;
 use penstock_core::statement::Pointer;
 use penstock_core::time::UnixSeconds;
 use penstock_core::trust::{self, Memory, Wanted};
@@ -34,6 +35,17 @@ pub(crate) struct Found {
     pub(crate) trust: TrustSet,
     /// The channel and what was seen of it, if it came from a channel.
     pub(crate) seen: Option<(ChannelName, Memory)>,
+    /// What the edge says of old versions.
+    pub(crate) support: Support,
+}
+
+/// What an edge says of the versions that a channel supports. Nobody signed it, so nothing is decided by it: it is a word
+/// for the player.
+#[derive(Default)]
+pub(crate) struct Support {
+    pub(crate) minimum: Option<Minimum>,
+    /// The installed version is older.
+    pub(crate) required: bool,
 }
 
 /// What the player asked for.
@@ -69,6 +81,7 @@ struct Pointed {
     manifest_bytes: u64,
     trust: TrustSet,
     seen: Option<(ChannelName, Memory)>,
+    support: Support,
 }
 
 /// Asks what to install and verifies the manifest root, which is fetched unless the shelf has it.
@@ -83,6 +96,9 @@ pub(crate) fn discover(
         Target::Channel(channel) => ask_channel(network, question, channel, &base, progress)?,
         Target::Version(version) => ask_version(network, question, version, &base, progress)?,
     };
+    if let Some(words) = support_words(question, &pointed) {
+        progress.note(&words);
+    }
     let max = usize::try_from(pointed.manifest_bytes).unwrap_or(usize::MAX);
     if max > ENVELOPE_BYTES_MAX {
         return Err(PullError::ManifestTooLarge(pointed.manifest_bytes));
@@ -96,8 +112,8 @@ pub(crate) fn discover(
     if let Some(bytes) = shelf.map(|shelf| shelf.read(&pointed.manifest)).transpose()?.flatten()
         && let Ok(manifest) = manifest::verify(&bytes, &pointed.trust, &expected)
     {
-        let (trust, seen) = (pointed.trust, pointed.seen);
-        return Ok(Found { manifest, manifest_bytes: bytes, fetched_bytes: 0, trust, seen });
+        let Pointed { trust, seen, support, .. } = pointed;
+        return Ok(Found { manifest, manifest_bytes: bytes, fetched_bytes: 0, trust, seen, support });
     }
     let target = format!("/v1/blobs/{}", pointed.manifest);
     let asked = format!("the manifest of {} {}", question.product, pointed.version);
@@ -105,7 +121,45 @@ pub(crate) fn discover(
     let believe = |bytes: &[u8]| Ok((manifest::verify(bytes, &pointed.trust, &expected)?, bytes.to_vec()));
     let (manifest, manifest_bytes) = ask(network, &query, progress, believe)?;
     let fetched_bytes = manifest_bytes.len() as u64;
-    Ok(Found { manifest, manifest_bytes, fetched_bytes, trust: pointed.trust, seen: pointed.seen })
+    let Pointed { trust, seen, support, .. } = pointed;
+    Ok(Found { manifest, manifest_bytes, fetched_bytes, trust, seen, support })
+}
+
+/// What is said at once to a player who must not go on with what is installed: the update may yet fail.
+fn support_words(question: &Question<'_>, pointed: &Pointed) -> Option<String> {
+    let (Support { minimum, required: true }, Some(state)) = (&pointed.support, question.state) else { return None };
+    let mut words = format!(
+        "{} {} is not supported any more, {} is what to install",
+        question.product, state.installed.version, pointed.version
+    );
+    if let Some(Minimum { message, .. }) = minimum.as_ref().filter(|minimum| !minimum.message.is_empty()) {
+        words.push_str(": ");
+        words.push_str(message);
+    }
+    Some(words)
+}
+
+/// [`penstock_core::api::ChannelDocument`], of which a word for the player that is not understood must not keep anybody
+/// from the offer beside it.
+#[derive(serde::Deserialize)]
+struct Answered {
+    #[serde(flatten)]
+    offer: ChannelAnswer,
+    #[serde(default)]
+    minimum: serde_json::Value,
+    #[serde(default)]
+    required: bool,
+}
+
+/// Takes what a terminal or a dialog can show: a longer message, or one that would steer the terminal, is left out.
+fn heard(minimum: serde_json::Value, required: bool) -> Support {
+    let minimum = serde_json::from_value::<Minimum>(minimum).ok().map(|mut minimum| {
+        if minimum.message.len() > MINIMUM_MESSAGE_BYTES_MAX || minimum.message.chars().any(char::is_control) {
+            minimum.message.clear();
+        }
+        minimum
+    });
+    Support { minimum, required }
 }
 
 /// Keys to start from: an install that has already followed rotations from the keys given now must
@@ -142,7 +196,7 @@ fn ask_channel(
     }
     let query = Query { target: &target, max: ANSWER_JSON_BYTES_MAX, asked: &question.words(), answers: &[] };
     ask(network, &query, progress, |bytes| {
-        let offer: ChannelAnswer = parse(network, bytes)?;
+        let Answered { offer, minimum, required } = parse(network, bytes)?;
         let trust = trust::follow_rotations(base, &offer.rotations)?;
         let head = trust::verify_offer(&trust, &offer.delegation, &offer.head, &wanted, &memory, question.now)?;
         // The edge says whose turn it is, and it may say another thing tomorrow: an install that has the target goes back
@@ -155,6 +209,7 @@ fn ask_channel(
             manifest_bytes: pointer.manifest_bytes,
             trust,
             seen: Some((channel.clone(), head.memory().clone())),
+            support: heard(minimum, required),
         })
     })
 }
@@ -178,6 +233,7 @@ fn ask_version(
             manifest_bytes: answer.manifest_bytes,
             trust,
             seen: None,
+            support: Support::default(),
         })
     })
 }

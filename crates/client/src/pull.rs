@@ -363,6 +363,8 @@ impl Scope<'_> {
             left_out: picked.left_out.clone(),
             dry_run: self.request.intent == Intent::DryRun,
             changed,
+            required: self.found.support.required,
+            minimum: self.found.support.minimum.clone(),
             preflight,
             downloaded_bytes: picked.fetched_bytes,
             written_bytes: assembled.written_bytes,

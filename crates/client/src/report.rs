@@ -3,6 +3,7 @@
 use crate::preflight::Preflight;
 use penstock_core::blob::BlobId;
 use penstock_core::id::{ChannelName, ComponentName, Platform, ProductId, Version};
+use penstock_core::rollout::Minimum;
 use serde::Serialize;
 use std::collections::BTreeSet;
 
@@ -27,6 +28,12 @@ pub struct PullReport {
     pub dry_run: bool,
     /// Whether anything had to change.
     pub changed: bool,
+    /// Whether the version that was installed before is not supported any more, so that the player must not go on with it.
+    pub required: bool,
+    /// The oldest version that the channel supports, with a word for the player; absent where all are. It is the edge's
+    /// word, and nothing is decided by it here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub minimum: Option<Minimum>,
     /// The plan's numbers.
     pub preflight: Preflight,
     /// Bytes received of content and manifest, retries included. When nothing went wrong, what the preflight says.

@@ -3,13 +3,15 @@
 use crate::publisher::Published;
 use crate::server::Fault;
 use crate::{Stage, assert_is, first, second};
-use penstock_client::{Check, Intent, PullError, PullRequest, Silent, pull};
+use penstock_client::{Check, Intent, Phase, Progress, PullError, PullRequest, Silent, pull};
 use penstock_core::api::ChannelAnswer;
 use penstock_core::blob::BlobId;
 use penstock_core::id::Version;
 use penstock_core::statement::Pointer;
 use penstock_core::trust::TrustError;
+use serde_json::{Value, json};
 use std::fs;
+use std::sync::Mutex;
 
 fn pointer(published: &Published) -> Pointer {
     Pointer {
@@ -153,4 +155,68 @@ fn a_question_says_what_is_installed_and_whether_a_player_asks() {
     let Ok(penstock_core::request::Target::Channel { install, have, by_hand, .. }) = read else { unreachable!() };
     assert!(install.is_some() && by_hand, "an edge reads what a client asks");
     assert_eq!(have, Version::new("1+2").ok());
+}
+
+/// Keeps what is told to the player.
+#[derive(Default)]
+struct Notes(Mutex<Vec<String>>);
+
+impl Progress for Notes {
+    fn begin(&self, _phase: Phase, _total: u64) {}
+    fn advance(&self, _amount: u64) {}
+    fn note(&self, text: &str) {
+        self.0.lock().expect("lock").push(text.to_owned());
+    }
+}
+
+impl Notes {
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().expect("lock"))
+    }
+}
+
+#[test]
+fn a_version_that_is_not_supported_any_more_is_named_with_the_studios_word() {
+    let mut stage = Stage::new();
+    stage.offer("1", &first());
+    let notes = Notes::default();
+    let report = pull(&stage.request(), &notes).expect("pull");
+    assert_eq!((report.required, report.minimum, notes.take().len()), (false, None, 0));
+    stage.offer("2", &second());
+    let beside = |minimum: Value| {
+        let beside = [("minimum".to_owned(), minimum), ("required".to_owned(), json!(true))];
+        stage.edge.world.lock().expect("lock").beside = beside.into_iter().collect();
+    };
+    let dry = PullRequest { intent: Intent::DryRun, ..stage.request() };
+    // What an edge says is shown, if it can be: it is nobody's signed word, and keeps nobody from the update.
+    for (minimum, version, message) in [
+        (
+            json!({ "version": "2", "message": "The servers speak another language now." }),
+            Some("2"),
+            "another language",
+        ),
+        (json!({ "version": "2" }), Some("2"), ""),
+        (json!({ "version": "2", "message": "\u{1b}[2J" }), Some("2"), ""),
+        (json!({ "version": "2", "message": "x".repeat(501) }), Some("2"), ""),
+        (json!({ "version": "2", "colour": "red" }), None, ""),
+        (json!(7), None, ""),
+        (Value::Null, None, ""),
+    ] {
+        beside(minimum.clone());
+        let report = pull(&dry, &notes).expect("plan");
+        assert!(report.required && report.dry_run, "{minimum}");
+        assert_eq!(report.minimum.as_ref().map(|minimum| minimum.version.as_str()), version, "{minimum}");
+        let shown = report.minimum.map(|minimum| minimum.message).unwrap_or_default();
+        assert!(shown.contains(message) && shown.is_empty() == message.is_empty(), "{minimum}: {shown}");
+        let said = notes.take();
+        assert!(said.len() == 1 && said[0].contains("game 1 is not supported any more"), "{minimum}: {said:?}");
+        assert!(said[0].contains(message) && !said[0].contains('\u{1b}'), "{minimum}: {said:?}");
+    }
+    // It is said before anything can fail.
+    stage.edge.fault(Fault::NotFound);
+    pull(&stage.request(), &notes).expect_err("no content");
+    assert!(notes.take().iter().any(|note| note.contains("not supported any more")));
+    stage.edge.fault(Fault::None);
+    assert_eq!(stage.pull().expect("update").to.as_str(), "2");
+    assert_is(&stage.dir(), &second(), &[]);
 }

@@ -42,6 +42,8 @@ pub(crate) struct Seen {
 pub(crate) struct World {
     pub(crate) blobs: HashMap<BlobId, Bytes>,
     pub(crate) offer: Option<ChannelAnswer>,
+    /// What stands beside the offer.
+    pub(crate) beside: serde_json::Map<String, serde_json::Value>,
     pub(crate) releases: HashMap<String, String>,
     pub(crate) fault: Fault,
     pub(crate) seen: Vec<Seen>,
@@ -112,6 +114,7 @@ impl Edge {
         let world = Arc::new(Mutex::new(World {
             blobs: HashMap::new(),
             offer: None,
+            beside: serde_json::Map::new(),
             releases: HashMap::new(),
             fault: Fault::None,
             seen: Vec::new(),
@@ -172,7 +175,11 @@ fn answer(request: &Request<Incoming>, world: &Mutex<World>) -> Reply {
     world.seen.push(Seen { path: path.clone(), query, authorization });
     if path.contains("/channels/") {
         return match &world.offer {
-            Some(offer) => whole(StatusCode::OK, serde_json::to_vec(offer).expect("json")),
+            Some(offer) => {
+                let mut document = serde_json::to_value(offer).expect("json");
+                document.as_object_mut().expect("an object").extend(world.beside.clone());
+                whole(StatusCode::OK, document.to_string().into_bytes())
+            }
             None => whole(
                 StatusCode::NOT_FOUND,
                 br#"{"type":"about:blank","title":"there is nothing here","status":404,"code":"unknown"}"#.to_vec(),
