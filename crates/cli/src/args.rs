@@ -9,6 +9,7 @@ pub(crate) mod desk;
 pub(crate) mod install;
 pub(crate) mod links;
 pub(crate) mod node;
+pub(crate) mod own;
 pub(crate) mod people;
 pub(crate) mod policy;
 pub(crate) mod rollouts;
@@ -82,6 +83,8 @@ pub(crate) enum Command {
     Audit(access::Audit),
     /// What is given together.
     Package(people::Package),
+    /// What a company's admin or a reseller does with a credential of its own.
+    Own(own::Own),
     /// Published releases.
     Release(desk::Release),
     /// Tokens that are worth nothing any more.

@@ -16,6 +16,7 @@ mod inspect;
 mod install;
 mod key;
 mod link;
+mod own;
 mod package;
 mod people;
 mod plan;
@@ -62,6 +63,7 @@ pub(crate) fn run(command: Command, output: &Output) -> Done {
         Command::Credential(args) => credential::run(args, output),
         Command::Audit(args) => audit::run(args, output),
         Command::Package(args) => package::run(args, output),
+        Command::Own(args) => own::run(args, output),
         Command::Release(args) => release::run(args, output),
         Command::Revoke(args) => revoke::run(args, output),
         Command::Embargo(args) => embargo::run(args, output),

@@ -14,6 +14,7 @@ use penstock_publish::Registry;
 use penstock_publish::remote::{AdminClient, Endpoint, HttpRegistry, Roots, Timing};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::net::UnixStream;
@@ -194,6 +195,20 @@ pub(crate) fn path_part(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
+/// A flat document as a query: what it leaves open is not asked for.
+pub(crate) fn query(of: &impl Serialize) -> String {
+    let mut query = String::new();
+    for (name, value) in serde_json::to_value(of).ok().as_ref().and_then(Value::as_object).into_iter().flatten() {
+        let text = match value {
+            Value::Null => continue,
+            Value::String(text) => path_part(text),
+            other => other.to_string(),
+        };
+        query.push_str(&format!("{}{name}={text}", if query.is_empty() { '?' } else { '&' }));
+    }
+    query
+}
+
 impl Drop for Session {
     fn drop(&mut self) {
         if let Some(Private { node, _socket_dir }) = self.node.take() {
@@ -208,5 +223,20 @@ impl SocketDir {
         let path = std::env::temp_dir().join(name);
         DirBuilder::new().mode(0o700).create(&path)?;
         Ok(Self(path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use penstock_core::desk::{AccountsQuery, EntitlementState, EntitlementsQuery};
+
+    #[test]
+    fn a_query_names_what_is_asked_for_and_nothing_else() {
+        assert_eq!(query(&AccountsQuery::default()), "");
+        let wanted = AccountsQuery { prefix: "a&b/".parse().ok(), limit: Some(7), ..AccountsQuery::default() };
+        assert_eq!(query(&wanted), "?limit=7&prefix=a%26b%2F");
+        let wanted = EntitlementsQuery { state: Some(EntitlementState::Live), ..EntitlementsQuery::default() };
+        assert_eq!(query(&wanted), "?state=live");
     }
 }

@@ -44,7 +44,7 @@ pub(crate) struct CredentialAdd {
     /// What it is for.
     #[arg(long, value_name = "ROLE")]
     pub(crate) role: Role,
-    /// The account that its holder acts for: for the roles company and reseller.
+    /// The account that its holder acts for: for the roles company and reseller. With company, also one of its admins.
     #[arg(long, value_name = "ACCOUNT")]
     pub(crate) account: Option<AccountId>,
     /// A product that it is limited to, for the role publisher; may be repeated. No limit when left out.

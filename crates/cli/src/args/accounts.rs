@@ -7,8 +7,8 @@ use super::units::Span;
 use super::whereto::Desk;
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use penstock_core::account::{AccountId, Expiry, Standing};
-use penstock_core::desk::AccountKind;
-use penstock_core::id::PackageId;
+use penstock_core::desk::{AccountKind, EntitlementState};
+use penstock_core::id::{PackageId, ProductId};
 use penstock_core::segment::Value;
 use std::path::{Path, PathBuf};
 
@@ -30,7 +30,7 @@ pub(crate) enum AccountVerb {
     Set(AccountPut),
     /// Show an account and what it was given.
     Show(AccountShow),
-    /// List all accounts.
+    /// List accounts: all, or those of a kind, a standing, or with names that begin alike.
     List(AccountList),
     /// Import accounts and what they are given, from CSV or NDJSON.
     Import(AccountImport),
@@ -89,8 +89,19 @@ pub(crate) struct AccountShow {
 
 /// See [`AccountVerb::List`].
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  penstock account list --to ./data")]
+#[command(after_help = "Example:\n  penstock account list --to ./data\n  \
+    penstock account list --kind business --standing suspended --to ./data\n  \
+    penstock account list --prefix acme/ --to ./data")]
 pub(crate) struct AccountList {
+    /// Only accounts of this kind.
+    #[arg(long, value_enum)]
+    pub(crate) kind: Option<Kind>,
+    /// Only accounts that stand so.
+    #[arg(long, value_enum)]
+    pub(crate) standing: Option<Stands>,
+    /// Only accounts whose names begin like this.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) prefix: Option<AccountId>,
     /// The node.
     #[command(flatten)]
     pub(crate) desk: Desk,
@@ -207,14 +218,51 @@ pub(crate) struct EntitlementOne {
 
 /// See [`EntitlementVerb::List`].
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  penstock entitlement list --account alice --to ./data")]
+#[command(after_help = "Example:\n  penstock entitlement list --account alice --to ./data\n  \
+    penstock entitlement list --product game --state live --limit 1000 --to ./data")]
 pub(crate) struct EntitlementList {
-    /// Whose.
+    /// Only what this account was given.
     #[arg(long, value_name = "ACCOUNT")]
-    pub(crate) account: AccountId,
+    pub(crate) account: Option<AccountId>,
+    /// Only what was given of this product, packages with it included.
+    #[arg(long, value_name = "P")]
+    pub(crate) product: Option<ProductId>,
+    /// Only what is in this state now.
+    #[arg(long, value_enum)]
+    pub(crate) state: Option<State>,
+    /// Only entitlements with larger numbers.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) after: u64,
+    /// At most so many; where more are left, stderr says so.
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) limit: u64,
     /// The node.
     #[command(flatten)]
     pub(crate) desk: Desk,
+}
+
+/// How an entitlement stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum State {
+    /// It has begun and not ended.
+    Live,
+    /// It begins later.
+    Scheduled,
+    /// Its end has passed.
+    Ended,
+    /// It was taken back.
+    Revoked,
+}
+
+impl From<State> for EntitlementState {
+    fn from(state: State) -> Self {
+        match state {
+            State::Live => Self::Live,
+            State::Scheduled => Self::Scheduled,
+            State::Ended => Self::Ended,
+            State::Revoked => Self::Revoked,
+        }
+    }
 }
 
 /// Who is behind an account.

@@ -5,7 +5,7 @@ use super::whereto::Desk;
 use clap::{Args, Subcommand, ValueEnum};
 use penstock_client::EdgeUrl;
 use penstock_core::blob::BlobId;
-use penstock_core::catalog::AccessClass;
+use penstock_core::catalog::{AccessClass, ReleaseState};
 use penstock_core::id::{AccessGroup, ChannelName, ComponentName, Platform, ProductId, Version};
 use penstock_core::place::Region;
 use penstock_publish::{Pattern, PatternError};
@@ -452,13 +452,38 @@ pub(crate) enum ReleaseVerb {
 
 /// See [`ReleaseVerb::List`].
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  penstock release list sample --to ./data")]
+#[command(after_help = "Example:\n  penstock release list sample --to ./data\n  \
+    penstock release list sample --state withdrawn --platform windows --to ./data")]
 pub(crate) struct ReleaseList {
     /// The product.
     pub(crate) product: ProductId,
+    /// Only releases in this state.
+    #[arg(long, value_enum)]
+    pub(crate) state: Option<Offered>,
+    /// Only releases for this platform.
+    #[arg(long, value_name = "PLAT")]
+    pub(crate) platform: Option<Platform>,
     /// The node.
     #[command(flatten)]
     pub(crate) desk: Desk,
+}
+
+/// Whether a release is given out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Offered {
+    /// It is.
+    Live,
+    /// It was taken back.
+    Withdrawn,
+}
+
+impl From<Offered> for ReleaseState {
+    fn from(offered: Offered) -> Self {
+        match offered {
+            Offered::Live => Self::Live,
+            Offered::Withdrawn => Self::Withdrawn,
+        }
+    }
 }
 
 /// One release, for `show`, `withdraw` and `restore`.

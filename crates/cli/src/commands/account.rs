@@ -9,7 +9,9 @@ use crate::output::Output;
 use anyhow::{Context as _, bail};
 use penstock_core::account::{AccountId, Standing};
 use penstock_core::blob::BlobId;
-use penstock_core::desk::{Account, AccountDetail, AccountKind, AccountsAnswer, PutAcceptance, PutAccount};
+use penstock_core::desk::{
+    Account, AccountDetail, AccountKind, AccountsAnswer, AccountsQuery, PutAcceptance, PutAccount,
+};
 use penstock_publish::RegistryError;
 use std::fs::File;
 use std::io::Read as _;
@@ -54,9 +56,11 @@ pub(crate) fn run(args: Args, output: &Output) -> Done {
             one(&session.put(&path, &PutAcceptance { text })?, output)
         }
         AccountVerb::List(args) => {
-            let accounts = every(&desk::connect(&args.desk)?, "/admin/v1/accounts")?;
+            let (kind, standing) = (args.kind.map(Into::into), args.standing.map(Into::into));
+            let wanted = AccountsQuery { kind, standing, prefix: args.prefix, ..AccountsQuery::default() };
+            let accounts = every(&desk::connect(&args.desk)?, "/admin/v1/accounts", wanted)?;
             let lines: Vec<String> = accounts.iter().map(line).collect();
-            let text = if lines.is_empty() { "no accounts yet".to_owned() } else { lines.join("\n") };
+            let text = if lines.is_empty() { "no such accounts yet".to_owned() } else { lines.join("\n") };
             output.result(&AccountsAnswer { accounts, next: None }, &text)?;
             Ok(ExitCode::SUCCESS)
         }
@@ -127,16 +131,14 @@ fn is_there(session: &Session, account: &AccountId) -> anyhow::Result<bool> {
 }
 
 /// All accounts of a list that comes in pages.
-pub(super) fn every(session: &Session, path: &str) -> anyhow::Result<Vec<Account>> {
+pub(super) fn every(session: &Session, path: &str, mut wanted: AccountsQuery) -> anyhow::Result<Vec<Account>> {
     let mut accounts = Vec::new();
-    let mut next: Option<AccountId> = None;
     loop {
-        let query = next.map_or_else(String::new, |after| format!("?after={}", desk::path_part(after.as_str())));
-        let page: AccountsAnswer = session.get(&format!("{path}{query}"))?;
+        let page: AccountsAnswer = session.get(&format!("{path}{}", desk::query(&wanted)))?;
         accounts.extend(page.accounts);
-        match page.next {
-            Some(after) => next = Some(after),
-            None => return Ok(accounts),
+        wanted.after = page.next;
+        if wanted.after.is_none() {
+            return Ok(accounts);
         }
         if accounts.len() > 10_000_000 {
             bail!("there are more accounts than a list can show: use the admin API, page by page");
@@ -144,7 +146,7 @@ pub(super) fn every(session: &Session, path: &str) -> anyhow::Result<Vec<Account
     }
 }
 
-fn one(detail: &AccountDetail, output: &Output) -> Done {
+pub(super) fn one(detail: &AccountDetail, output: &Output) -> Done {
     let mut text = line(&detail.account);
     if let Some(user) = &detail.user_of {
         text.push_str(&format!(", user of {}", user.company));

@@ -8,6 +8,7 @@ use crate::output::Output;
 use anyhow::Context as _;
 use penstock_core::credential::{Credential, CredentialMade, CredentialsAnswer, PostCredential};
 use penstock_core::time::UnixSeconds;
+use penstock_publish::RegistryError;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -49,12 +50,12 @@ fn add(args: CredentialAdd, output: &Output) -> Done {
         expires: args.ttl.map(|ttl| now().plus(ttl.0.as_secs())),
     };
     let Some(path) = args.out else {
-        let made: CredentialMade = session.post("/admin/v1/credentials", &wanted)?;
+        let made = make(&session, &wanted)?;
         output.result(&made, "")?;
         return Ok(ExitCode::SUCCESS);
     };
     let file = private_file(&path)?;
-    let made = session.post::<CredentialMade>("/admin/v1/credentials", &wanted).inspect_err(|_| {
+    let made = make(&session, &wanted).inspect_err(|_| {
         // It is ours and empty.
         let _ = std::fs::remove_file(&path);
     })?;
@@ -65,6 +66,21 @@ fn add(args: CredentialAdd, output: &Output) -> Done {
     let text = format!("{}; its secret is in {}", line(&made.credential, now()), path.display());
     output.result(&made.credential, &text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Makes the credential. A secret is answered once and kept nowhere, so whoever did not hear it cannot ask again.
+fn make(session: &Session, wanted: &PostCredential) -> anyhow::Result<CredentialMade> {
+    session.post("/admin/v1/credentials", wanted).map_err(|error| {
+        if matches!(error.downcast_ref::<RegistryError>(), Some(RegistryError::Refused { status: 400..=499, .. })) {
+            return error;
+        }
+        let name = &wanted.name;
+        error.context(format!(
+            "no answer, so {name} may be made all the same, and its secret is lost then: if `penstock credential list` \
+             shows it, take it back with `penstock credential rm {name}` and add one under another name; else run \
+             this again"
+        ))
+    })
 }
 
 fn private_file(path: &Path) -> anyhow::Result<File> {

@@ -1,10 +1,11 @@
 //! `entitlement add|show|list|rm|seat`: what accounts were given.
 
-use crate::args::accounts::{Entitlement as Args, EntitlementAdd, EntitlementVerb};
+use crate::args::accounts::{Entitlement as Args, EntitlementAdd, EntitlementList, EntitlementVerb};
 use crate::commands::{Done, account, now, people};
 use crate::desk::{self, Session};
 use crate::output::Output;
-use penstock_core::desk::{AccountDetail, Entitlement, Given, PostEntitlement};
+use penstock_core::desk::{AccountDetail, Entitlement, EntitlementsAnswer, EntitlementsQuery, Given, PostEntitlement};
+use penstock_core::limits::PAGE_ROWS_MAX;
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
@@ -20,17 +21,39 @@ pub(crate) fn run(args: Args, output: &Output) -> Done {
             one(&session.get(&format!("/admin/v1/entitlements/{}", args.id))?, output)
         }
         EntitlementVerb::List(args) => {
-            let session = desk::connect(&args.desk)?;
-            let detail: AccountDetail = session.get(&account::path(&args.account))?;
-            let lines: Vec<String> = detail.entitlements.iter().map(line).collect();
-            let text = if lines.is_empty() { "nothing was given yet".to_owned() } else { lines.join("\n") };
-            output.result(&detail.entitlements, &text)?;
+            let found = list(&desk::connect(&args.desk)?, args, output)?;
+            let lines: Vec<String> = found.iter().map(line).collect();
+            let text = if lines.is_empty() { "nothing of that was given yet".to_owned() } else { lines.join("\n") };
+            output.result(&found, &text)?;
             Ok(ExitCode::SUCCESS)
         }
         EntitlementVerb::Seat(args) => people::seat(args, output),
         EntitlementVerb::Rm(args) => {
             let session = desk::connect(&args.desk)?;
             one(&session.delete_for(&format!("/admin/v1/entitlements/{}", args.id))?, output)
+        }
+    }
+}
+
+/// Page by page, up to what was asked for. Somebody who names an account that is not there mistyped it.
+fn list(session: &Session, args: EntitlementList, output: &Output) -> anyhow::Result<Vec<Entitlement>> {
+    if let Some(account) = &args.account {
+        let _: AccountDetail = session.get(&account::path(account))?;
+    }
+    let EntitlementList { account, product, state, after, limit, .. } = args;
+    let most = usize::try_from(limit).unwrap_or(usize::MAX);
+    let state = state.map(Into::into);
+    let mut wanted = EntitlementsQuery { after: Some(after), limit: None, account, product, state };
+    let mut found: Vec<Entitlement> = Vec::new();
+    loop {
+        wanted.limit = Some((most - found.len()).clamp(1, PAGE_ROWS_MAX) as u64);
+        let page: EntitlementsAnswer = session.get(&format!("/admin/v1/entitlements{}", desk::query(&wanted)))?;
+        found.extend(page.entitlements);
+        wanted.after = page.next;
+        let Some(next) = page.next else { return Ok(found) };
+        if found.len() >= most {
+            output.note(&format!("there are more: go on with --after {next}"));
+            return Ok(found);
         }
     }
 }
@@ -44,7 +67,7 @@ fn add(session: &Session, args: EntitlementAdd) -> anyhow::Result<Entitlement> {
         .post("/admin/v1/entitlements", &PostEntitlement { account, terms, package, allocation, seats, starts, ends })
 }
 
-fn one(entitlement: &Entitlement, output: &Output) -> Done {
+pub(super) fn one(entitlement: &Entitlement, output: &Output) -> Done {
     output.result(entitlement, &line(entitlement))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -10,6 +10,7 @@ use penstock_core::desk::{ImportAnswer, PostImport, SnapshotAnswer};
 use penstock_core::limits::IMPORT_LINES_MAX;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, BufWriter, Read, Write as _};
 use std::path::Path;
@@ -17,8 +18,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Longest line in bytes. An account with every extra there is has less.
+/// Longest line or CSV record in bytes. An account with every extra there is has less.
 const LINE_BYTES_MAX: u64 = 256 * 1024;
+/// Lines that are sent together, in bytes of the file: as JSON, with the names of the columns, they stay below what a node
+/// reads at once.
+const BATCH_BYTES_MAX: usize = 4 << 20;
+/// What the CSV reader may have read ahead of a record, in bytes.
+const CSV_BUFFER_BYTES: usize = 8 * 1024;
 /// Refused lines that are also said on stderr; all of them are in the report.
 const SAID_MAX: u64 = 20;
 
@@ -87,13 +93,21 @@ pub(crate) fn run(args: &AccountImport, output: &Output) -> Done {
         anyhow::Ok(())
     };
     let format = args.format.unwrap_or_else(|| Format::of(&args.file));
+    let mut held_bytes = 0;
     read_lines(reader, format, &mut |number, text, value| {
         done.lines += 1;
         match value {
-            Ok(value) => batch.push((number, text, value)),
+            Ok(value) => {
+                held_bytes += text.len();
+                batch.push((number, text, value));
+            }
             Err(detail) => report.refuse(number, &detail, &text)?,
         }
-        if batch.len() == IMPORT_LINES_MAX { send(&mut batch, &mut done, &mut report) } else { Ok(()) }
+        if batch.len() < IMPORT_LINES_MAX && held_bytes < BATCH_BYTES_MAX {
+            return Ok(());
+        }
+        held_bytes = 0;
+        send(&mut batch, &mut done, &mut report)
     })?;
     if !batch.is_empty() {
         send(&mut batch, &mut done, &mut report)?;
@@ -129,7 +143,7 @@ fn read_lines(
                 if bytes.len() as u64 > LINE_BYTES_MAX {
                     anyhow::bail!("line {number} is longer than {LINE_BYTES_MAX} bytes: is this the right file?");
                 }
-                let text = String::from_utf8_lossy(&bytes).trim().to_owned();
+                let text = shown(bytes.trim_ascii());
                 if !text.is_empty() {
                     let value = serde_json::from_slice(&bytes).map_err(|error| error.to_string());
                     show(number, text, value)?;
@@ -138,29 +152,65 @@ fn read_lines(
             Ok(())
         }
         Format::Csv => {
-            let mut reader = csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(reader);
-            let columns: Vec<String> = reader.headers()?.iter().map(str::to_owned).collect();
-            for record in reader.into_records() {
-                let record = record?;
-                let number = record.position().map_or(0, csv::Position::line);
-                let text = record.iter().collect::<Vec<_>>().join(",");
-                show(number, text, line_of(&columns, &record))?;
+            let left = Cell::new(0);
+            let ration = || left.set(LINE_BYTES_MAX + CSV_BUFFER_BYTES as u64);
+            let reader = Rationed { reader, left: &left };
+            let mut reader = csv::ReaderBuilder::new()
+                .flexible(true)
+                .trim(csv::Trim::All)
+                .buffer_capacity(CSV_BUFFER_BYTES)
+                .from_reader(reader);
+            ration();
+            let columns = reader.byte_headers()?.iter().map(|name| std::str::from_utf8(name).map(str::to_owned));
+            let columns: Vec<String> = columns.collect::<Result<_, _>>().context("the first line is not UTF-8")?;
+            let mut record = csv::ByteRecord::new();
+            loop {
+                ration();
+                let begins = reader.position().line();
+                let read = reader.read_byte_record(&mut record);
+                if !read.with_context(|| format!("cannot read on at line {begins}"))? {
+                    return Ok(());
+                }
+                let number = record.position().map_or(begins, csv::Position::line);
+                show(number, record_text(&record)?, line_of(&columns, &record))?;
             }
-            Ok(())
         }
     }
 }
 
+/// Bytes as text: what is not UTF-8 is written as `\xE9`, so that nothing of a line is lost in the report.
+fn shown(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02X}")));
+    }
+    text
+}
+
+/// A record as a line of CSV.
+fn record_text(record: &csv::ByteRecord) -> anyhow::Result<String> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_byte_record(record)?;
+    let line = writer.into_inner().map_err(csv::IntoInnerError::into_error)?;
+    Ok(shown(line.trim_ascii_end()))
+}
+
 /// A record as the line that NDJSON would have. Empty fields say nothing; several names in one are separated by blanks.
-fn line_of(columns: &[String], record: &csv::StringRecord) -> Result<Value, String> {
+fn line_of(columns: &[String], record: &csv::ByteRecord) -> Result<Value, String> {
     if record.len() != columns.len() {
         return Err(format!("it has {} fields, the first line has {}", record.len(), columns.len()));
+    }
+    let mut fields = Vec::with_capacity(record.len());
+    for (column, field) in columns.iter().zip(record) {
+        let text = std::str::from_utf8(field);
+        fields.push(text.map_err(|_| format!("{column}: \"{}\" is not UTF-8: save the file as UTF-8", shown(field)))?);
     }
     let (mut line, mut terms) = (Map::new(), Map::new());
     let number = |column: &str, text: &str| {
         text.parse::<u64>().map(Value::from).map_err(|_| format!("{column}: {text:?} is no whole number"))
     };
-    for (column, text) in columns.iter().zip(record).filter(|(_, text)| !text.is_empty()) {
+    for (column, text) in columns.iter().zip(fields).filter(|(_, text)| !text.is_empty()) {
         let text_value = || Value::from(text);
         match column.as_str() {
             "account" | "kind" | "standing" | "package" | "company" | "role" => {
@@ -226,6 +276,24 @@ impl Report {
     }
 }
 
+/// Ends what goes on without an end: a record whose closing quote is missing is as long as the rest of the file.
+struct Rationed<'a, R> {
+    reader: R,
+    left: &'a Cell<u64>,
+}
+
+impl<R: Read> Read for Rationed<'_, R> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        if self.left.get() == 0 {
+            let text = format!("a record is longer than {LINE_BYTES_MAX} bytes: is a quote missing?");
+            return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, text));
+        }
+        let read = self.reader.read(into)?;
+        self.left.set(self.left.get().saturating_sub(read as u64));
+        Ok(read)
+    }
+}
+
 /// Counts what was read, for the bar.
 struct Counting {
     file: File,
@@ -268,6 +336,48 @@ mod tests {
             lines(format, text).into_iter().map(|(_, value)| value.expect("good")).collect()
         };
         assert_eq!(values(Format::Csv, csv), values(Format::Ndjson, ndjson));
+    }
+
+    type Shown = Vec<(u64, String, Result<Value, String>)>;
+
+    fn read(format: Format, bytes: &[u8]) -> (Shown, anyhow::Result<()>) {
+        let mut lines = Vec::new();
+        let read = read_lines(bytes, format, &mut |number, text, value| {
+            lines.push((number, text, value));
+            Ok(())
+        });
+        (lines, read)
+    }
+
+    #[test]
+    fn a_line_that_is_not_utf_8_is_named_whole_and_the_others_are_read() {
+        let (lines, ended) = read(Format::Csv, b"account,kind\nalice,\nJos\xe9,\"a \"\"b\"\"\"\n\"bob, jr\",\n");
+        ended.expect("to the end");
+        assert_eq!(lines.len(), 3);
+        let (number, text, refused) = &lines[1];
+        assert_eq!((*number, text.as_str()), (3, "Jos\\xE9,\"a \"\"b\"\"\""));
+        assert!(refused.as_ref().is_err_and(|error| error.starts_with("account: ") && error.contains("UTF-8")));
+        assert_eq!((lines[2].0, lines[2].1.as_str()), (4, "\"bob, jr\","));
+        assert!(lines[0].2.is_ok() && lines[2].2.is_ok());
+        let (lines, ended) = read(Format::Ndjson, b"{\"account\":\"Jos\xe9\"}\n{\"account\":\"bob\"}\n");
+        ended.expect("to the end");
+        assert!(lines[0].1.contains(r"Jos\xE9") && lines[0].2.is_err() && lines[1].2.is_ok());
+        let (lines, ended) = read(Format::Csv, b"account,k\xefnd\nalice,\n");
+        assert!(lines.is_empty() && ended.is_err_and(|error| error.to_string().contains("first line")));
+    }
+
+    #[test]
+    fn a_record_without_an_end_is_refused_where_it_begins() {
+        let mut bytes = b"account\nalice\n\"bob\n".to_vec();
+        bytes.resize(4 * 256 * 1024, b'x');
+        let (lines, ended) = read(Format::Csv, &bytes);
+        assert_eq!(lines.len(), 1);
+        let error = format!("{:#}", ended.expect_err("no end"));
+        assert!(error.contains("line 3") && error.contains("quote"), "{error}");
+        let mut long = b"account\n".to_vec();
+        long.resize(200 * 1024, b'x');
+        let (lines, ended) = read(Format::Csv, &long);
+        assert!(ended.is_ok() && lines.len() == 1, "one that is as long as one may be is read");
     }
 
     #[test]

@@ -129,7 +129,9 @@ fn pull_text(report: &PullReport) -> String {
         return format!("{name} is installed already");
     }
     if report.dry_run {
-        return format!("{name}{from}: {}{}", preflight_text(&report.preflight), left_out_text(&report.left_out));
+        let required = if report.required { "; what is installed is not supported any more" } else { "" };
+        let left_out = left_out_text(&report.left_out);
+        return format!("{name}{from}: {}{required}{left_out}", preflight_text(&report.preflight));
     }
     let took = seconds(report.seconds);
     let mut text = format!(

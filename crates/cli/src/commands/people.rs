@@ -1,16 +1,16 @@
 //! `account user|customer|allocation`, `entitlement seat`: who gets something by way of somebody else.
 
 use crate::args::people::{
-    AccountAllocation, AccountCustomer, AccountName, AccountUser, AllocationAdd, AllocationVerb, CustomerVerb,
-    EntitlementSeat, SeatOne, SeatVerb, UserVerb,
+    AccountAllocation, AccountCustomer, AccountUser, AllocationAdd, AllocationVerb, CustomerVerb, EntitlementSeat,
+    SeatOne, SeatVerb, UserVerb,
 };
 use crate::commands::{Done, account, entitlement, now};
 use crate::desk::{self, Session};
 use crate::output::Output;
 use penstock_core::account::AccountId;
 use penstock_core::desk::{
-    Account, AccountsAnswer, Allocation, AllocationsAnswer, PostAllocation, PutCustomer, PutUser, Seat, SeatsAnswer,
-    User, UserRole, UsersAnswer,
+    Account, AccountsAnswer, AccountsQuery, Allocation, AllocationsAnswer, PostAllocation, PutCustomer, PutUser, Seat,
+    SeatsAnswer, User, UserRole, UsersAnswer,
 };
 use serde_json::{Map, Value};
 use std::process::ExitCode;
@@ -33,26 +33,25 @@ pub(crate) fn user(args: AccountUser, output: &Output) -> Done {
             shown(&user, &format!("{} is no user of {} any more", user.account, user.company), output)
         }
         UserVerb::List(args) => {
-            let session = desk::connect(&args.desk)?;
-            let users = users(&session, &args)?;
-            let lines: Vec<String> = users.iter().map(user_line).collect();
-            listed(&UsersAnswer { users, next: None }, &lines, "no users yet", output)
+            users(&desk::connect(&args.desk)?, &format!("{}/users", account::path(&args.account)), output)
         }
     }
 }
 
-fn users(session: &Session, args: &AccountName) -> anyhow::Result<Vec<User>> {
+/// All users of a company, page by page.
+pub(super) fn users(session: &Session, path: &str, output: &Output) -> Done {
     let mut users = Vec::new();
     let mut next: Option<AccountId> = None;
     loop {
-        let page: UsersAnswer =
-            session.get(&format!("{}/users{}", account::path(&args.account), after(next.as_ref())))?;
+        let page: UsersAnswer = session.get(&format!("{path}{}", after(next.as_ref())))?;
         users.extend(page.users);
         next = page.next;
         if next.is_none() {
-            return Ok(users);
+            break;
         }
     }
+    let lines: Vec<String> = users.iter().map(user_line).collect();
+    listed(&UsersAnswer { users, next: None }, &lines, "no users yet", output)
 }
 
 /// Seats of entitlements.
@@ -63,31 +62,34 @@ pub(crate) fn seat(args: EntitlementSeat, output: &Output) -> Done {
         SeatVerb::Give(args) => {
             let session = desk::connect(&args.desk)?;
             let seat: Seat = session.put(&path(&args), &Value::Object(Map::new()))?;
-            shown(&seat, &format!("{} has a seat of {}", seat.account, seat.entitlement), output)
+            shown(&seat, &seat_line(&seat), output)
         }
         SeatVerb::Take(args) => {
             let session = desk::connect(&args.desk)?;
             let left: SeatsAnswer = session.delete_for(&path(&args))?;
-            shown(&left, &format!("{} of {} seats are taken", left.taken, left.seats), output)
+            shown(&left, &taken_line(&left), output)
         }
         SeatVerb::List(args) => {
-            let session = desk::connect(&args.desk)?;
-            let mut all: Option<SeatsAnswer> = None;
-            loop {
-                let next = all.as_ref().and_then(|all| all.next.as_ref());
-                let page: SeatsAnswer =
-                    session.get(&format!("/admin/v1/entitlements/{}/seats{}", args.id, after(next)))?;
-                let mut before = all.map_or_else(Vec::new, |all| all.holders);
-                before.extend(page.holders);
-                let page = SeatsAnswer { holders: before, ..page };
-                if page.next.is_none() {
-                    let mut lines = vec![format!("{} of {} seats are taken", page.taken, page.seats)];
-                    lines.extend(page.holders.iter().map(|seat| format!("  {}", seat.account)));
-                    return listed(&page, &lines, "", output);
-                }
-                all = Some(page);
-            }
+            holders(&desk::connect(&args.desk)?, &format!("/admin/v1/entitlements/{}/seats", args.id), output)
         }
+    }
+}
+
+/// All who have a seat, page by page.
+pub(super) fn holders(session: &Session, path: &str, output: &Output) -> Done {
+    let mut all: Option<SeatsAnswer> = None;
+    loop {
+        let next = all.as_ref().and_then(|all| all.next.as_ref());
+        let page: SeatsAnswer = session.get(&format!("{path}{}", after(next)))?;
+        let mut before = all.map_or_else(Vec::new, |all| all.holders);
+        before.extend(page.holders);
+        let page = SeatsAnswer { holders: before, ..page };
+        if page.next.is_none() {
+            let mut lines = vec![taken_line(&page)];
+            lines.extend(page.holders.iter().map(|seat| format!("  {}", seat.account)));
+            return listed(&page, &lines, "", output);
+        }
+        all = Some(page);
     }
 }
 
@@ -110,7 +112,11 @@ pub(crate) fn customer(args: AccountCustomer, output: &Output) -> Done {
         }
         CustomerVerb::List(args) => {
             let session = desk::connect(&args.desk)?;
-            let accounts = account::every(&session, &format!("{}/customers", account::path(&args.account)))?;
+            let accounts = account::every(
+                &session,
+                &format!("{}/customers", account::path(&args.account)),
+                AccountsQuery::default(),
+            )?;
             let lines: Vec<String> = accounts.iter().map(account::line).collect();
             listed(&AccountsAnswer { accounts, next: None }, &lines, "no customers yet", output)
         }
@@ -126,10 +132,7 @@ pub(crate) fn allocation(args: AccountAllocation, output: &Output) -> Done {
             shown(&made, &allocation_line(&made), output)
         }
         AllocationVerb::List(args) => {
-            let session = desk::connect(&args.desk)?;
-            let answer: AllocationsAnswer = session.get(&format!("{}/allocations", account::path(&args.account)))?;
-            let lines: Vec<String> = answer.allocations.iter().map(allocation_line).collect();
-            listed(&answer, &lines, "nothing is allocated yet", output)
+            allocations(&desk::connect(&args.desk)?, &format!("{}/allocations", account::path(&args.account)), output)
         }
         AllocationVerb::Rm(args) => {
             let session = desk::connect(&args.desk)?;
@@ -137,6 +140,13 @@ pub(crate) fn allocation(args: AccountAllocation, output: &Output) -> Done {
             shown(&closed, &allocation_line(&closed), output)
         }
     }
+}
+
+/// All that a reseller may give.
+pub(super) fn allocations(session: &Session, path: &str, output: &Output) -> Done {
+    let answer: AllocationsAnswer = session.get(path)?;
+    let lines: Vec<String> = answer.allocations.iter().map(allocation_line).collect();
+    listed(&answer, &lines, "nothing is allocated yet", output)
 }
 
 fn allocate(session: &Session, args: AllocationAdd) -> anyhow::Result<Allocation> {
@@ -151,21 +161,29 @@ fn after(next: Option<&AccountId>) -> String {
     next.map_or_else(String::new, |after| format!("?after={}", desk::path_part(after.as_str())))
 }
 
-fn shown(document: &impl serde::Serialize, text: &str, output: &Output) -> Done {
+pub(super) fn shown(document: &impl serde::Serialize, text: &str, output: &Output) -> Done {
     output.result(document, text)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn listed(document: &impl serde::Serialize, lines: &[String], none: &str, output: &Output) -> Done {
+pub(super) fn listed(document: &impl serde::Serialize, lines: &[String], none: &str, output: &Output) -> Done {
     shown(document, &if lines.is_empty() { none.to_owned() } else { lines.join("\n") }, output)
 }
 
-fn user_line(user: &User) -> String {
+pub(super) fn user_line(user: &User) -> String {
     let role = match user.role {
         UserRole::Admin => "admin",
         UserRole::Member => "member",
     };
     format!("{}: {role} of {}", user.account, user.company)
+}
+
+pub(super) fn seat_line(seat: &Seat) -> String {
+    format!("{} has a seat of {}", seat.account, seat.entitlement)
+}
+
+pub(super) fn taken_line(seats: &SeatsAnswer) -> String {
+    format!("{} of {} seats are taken", seats.taken, seats.seats)
 }
 
 fn allocation_line(one: &Allocation) -> String {

@@ -8,6 +8,7 @@ use crate::words::{bytes, counted, platform};
 use penstock_control::ReleaseChange;
 use penstock_core::api::ReleasesAnswer;
 use penstock_core::catalog::{Release, ReleaseState};
+use penstock_core::desk::ReleasesQuery;
 use std::process::ExitCode;
 
 /// Does what the verb says.
@@ -15,9 +16,11 @@ pub(crate) fn run(args: Args, output: &Output) -> Done {
     match args.verb {
         ReleaseVerb::List(args) => {
             let session = desk::connect(&args.desk)?;
-            let answer: ReleasesAnswer = session.get(&format!("/admin/v1/products/{}/releases", args.product))?;
+            let wanted = ReleasesQuery { state: args.state.map(Into::into), platform: args.platform };
+            let path = format!("/admin/v1/products/{}/releases{}", args.product, desk::query(&wanted));
+            let answer: ReleasesAnswer = session.get(&path)?;
             let lines: Vec<String> = answer.releases.iter().map(line).collect();
-            let text = if lines.is_empty() { "no releases yet".to_owned() } else { lines.join("\n") };
+            let text = if lines.is_empty() { "no such releases yet".to_owned() } else { lines.join("\n") };
             output.result(&answer, &text)?;
             Ok(ExitCode::SUCCESS)
         }

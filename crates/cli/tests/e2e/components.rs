@@ -1,17 +1,11 @@
 //! A game with an add-on and a language: who was given some components installs those, and reads nothing of the others.
 
+use crate::entitled::desk;
 use crate::world::{World, assert_same, command, document, said, text};
 use penstock_testkit::{Tree, noise};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-
-/// The desk, with `--json`.
-fn desk(world: &World, args: &[&str]) -> Value {
-    let output = command().args(args).args(["--to", text(&world.data()), "--json"]).output().expect("starts");
-    assert!(output.status.success(), "{args:?}: {}", said(&output));
-    document(&output)
-}
 
 /// A version of the game with these components. The add-on and the language have a file with the same content.
 fn game(edition: u64, components: &[&str]) -> Tree {

@@ -1,7 +1,8 @@
 //! A control node and an edge in processes of their own: what the desk does on one is so on the other, and stays so while
 //! control is away.
 
-use crate::world::{World, assert_same, command, document, said, text};
+use crate::entitled::desk;
+use crate::world::{World, assert_same, command, said, text};
 use penstock_core::blob::BlobId;
 use penstock_core::catalog::CatalogChange;
 use penstock_core::feed::{Fold, Hello, Line, Order};
@@ -15,13 +16,6 @@ use std::time::{Duration, Instant};
 
 /// Ends a test that would hang; nothing that is right comes near it.
 const PATIENCE: Duration = Duration::from_secs(90);
-
-/// The desk of a control node, with `--json`.
-fn desk(control: &World, args: &[&str]) -> Value {
-    let output = command().args(args).args(["--to", text(&control.data()), "--json"]).output().expect("starts");
-    assert!(output.status.success(), "{args:?}: {}", said(&output));
-    document(&output)
-}
 
 /// An edge, not running yet, that follows a control node which runs.
 pub(crate) fn edge_of(control: &World) -> World {

@@ -1,9 +1,9 @@
 //! Companies with seats and resellers with allocations, from the desk to the disks of their people.
 
 use crate::entitled::{desk, licensed, pull, refused, token};
-use crate::world::{World, assert_same, command, said, text};
+use crate::world::{World, assert_same, command, document, said, text};
 use penstock_testkit::Tree;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::process::Output;
 
 /// A desk command that does not work out.
@@ -127,4 +127,116 @@ fn devices_and_agreements_are_noted_one_by_one() {
     assert!(added["registered"]["pc 1"].is_u64(), "{added}");
     let removed = desk(&world, &["account", "device", "rm", "alice", "pc 1"]);
     assert!(removed.get("devices").is_none(), "{removed}");
+}
+
+/// What somebody does with a credential of its own, over the network.
+struct Caller<'w> {
+    world: &'w World,
+    secret: std::path::PathBuf,
+}
+
+impl<'w> Caller<'w> {
+    fn new(world: &'w World, name: &str, role: &str, account: &str) -> Self {
+        let secret = world.path(&format!("{name}.secret"));
+        let add = ["credential", "add", name, "--role", role, "--account", account, "--out", text(&secret)];
+        desk(world, &add);
+        Self { world, secret }
+    }
+    fn run(&self, args: &[&str]) -> Output {
+        let url = self.world.url("admin_url");
+        let node = ["--to", &url, "--admin-token-file", text(&self.secret), "--json"];
+        command().arg("own").args(args).args(node).output().expect("starts")
+    }
+    fn own(&self, args: &[&str]) -> Value {
+        let output = self.run(args);
+        assert!(output.status.success(), "{args:?}: {}", said(&output));
+        document(&output)
+    }
+}
+
+#[test]
+fn a_companys_admin_runs_seats_and_tokens_with_a_credential_of_its_own() {
+    let tree = Tree::small_game(74, 200_000);
+    let world = licensed(&tree);
+    desk(&world, &["account", "add", "acme", "--kind", "business"]);
+    let id = desk(&world, &["entitlement", "add", "--account", "acme", "--product", "game", "--seats", "1"])["id"]
+        .to_string();
+    desk(&world, &["account", "user", "add", "acme", "ann", "--role", "admin"]);
+    let ann = Caller::new(&world, "ann", "company", "ann");
+    assert_eq!(ann.own(&["show"])["id"], "acme");
+    assert_eq!(ann.own(&["user", "add", "acme/jane"])["role"], "member");
+    assert_eq!(ann.own(&["user", "list"])["users"].as_array().map(Vec::len), Some(2));
+    assert_eq!(ann.own(&["seat", "give", &id, "acme/jane"])["account"], "acme/jane");
+    assert_eq!(ann.own(&["seat", "list", &id])["taken"], 1);
+    let token = world.path("jane.jwt");
+    let minted = ann.own(&["token", "--sub", "acme/jane", "--ttl", "1h"]);
+    std::fs::write(&token, minted["token"].as_str().expect("a token")).expect("written");
+    let output = pull(&world, Some(&token), &world.path("one"));
+    assert!(output.status.success(), "{}", said(&output));
+    assert_same(&tree, &world.path("one"));
+    assert_eq!(ann.own(&["seat", "take", &id, "acme/jane"])["taken"], 0);
+    refused(&pull(&world, Some(&token), &world.path("two")), "not_entitled");
+    assert_eq!(ann.own(&["user", "rm", "acme/jane"])["account"], "acme/jane");
+    // What is not its own, and what it may not do any more.
+    for args in [&["customer", "list"][..], &["allocations"], &["user", "add", "bob"]] {
+        assert_eq!(ann.run(args).status.code(), Some(1), "{args:?}");
+    }
+    desk(&world, &["account", "set", "acme", "--standing", "suspended"]);
+    let output = ann.run(&["user", "add", "acme/zoe"]);
+    assert!(output.status.code() == Some(1) && said(&output).contains("not active"), "{}", said(&output));
+    ann.own(&["show"]);
+}
+
+#[test]
+fn a_reseller_gives_and_takes_with_a_credential_of_its_own() {
+    let tree = Tree::small_game(75, 200_000);
+    let world = licensed(&tree);
+    desk(&world, &["account", "add", "shop", "--kind", "reseller"]);
+    let number = desk(&world, &["account", "allocation", "add", "shop", "--product", "game", "--quantity", "1"])["id"]
+        .to_string();
+    let shop = Caller::new(&world, "shop", "reseller", "shop");
+    assert_eq!(shop.own(&["allocations"])["allocations"][0]["quantity"], 1);
+    assert_eq!(shop.own(&["customer", "add", "shop/bob"])["seller"], "shop");
+    assert_eq!(shop.own(&["customer", "list"])["accounts"].as_array().map(Vec::len), Some(1));
+    let given = shop.own(&["give", &number, "shop/bob", "--for", "30d"]);
+    let minted = shop.own(&["token", "--sub", "shop/bob"]);
+    let token = world.path("bob.jwt");
+    std::fs::write(&token, minted["token"].as_str().expect("a token")).expect("written");
+    assert!(pull(&world, Some(&token), &world.path("one")).status.success());
+    assert!(shop.own(&["take", &given["id"].to_string()])["revoked"].is_u64());
+    refused(&pull(&world, Some(&token), &world.path("two")), "not_entitled");
+    assert_eq!(shop.own(&["customer", "rm", "shop/bob"])["id"], "shop/bob");
+}
+
+#[test]
+fn lists_show_what_is_asked_for() {
+    let tree = Tree::small_game(76, 200_000);
+    let world = licensed(&tree);
+    desk(&world, &["account", "add", "acme", "--kind", "business"]);
+    desk(&world, &["account", "add", "alice", "--standing", "suspended"]);
+    let names = |args: &[&str]| -> Vec<String> {
+        let accounts = desk(&world, &[&["account", "list"], args].concat())["accounts"].clone();
+        accounts.as_array().expect("a list").iter().map(|one| one["id"].as_str().expect("a name").to_owned()).collect()
+    };
+    assert_eq!(names(&["--kind", "business"]), ["acme"]);
+    assert_eq!(names(&["--standing", "suspended"]), ["alice"]);
+    assert_eq!(names(&["--prefix", "a"]), ["acme", "alice"]);
+    for account in ["acme", "alice"] {
+        desk(&world, &["entitlement", "add", "--account", account, "--product", "game"]);
+    }
+    desk(&world, &["entitlement", "rm", "1"]);
+    let numbers = |args: &[&str]| -> Vec<u64> {
+        let list = desk(&world, &[&["entitlement", "list"], args].concat());
+        list.as_array().expect("a list").iter().map(|one| one["id"].as_u64().expect("a number")).collect()
+    };
+    assert_eq!(numbers(&[]), [1, 2]);
+    assert_eq!(numbers(&["--account", "alice"]), [2]);
+    assert_eq!(numbers(&["--state", "revoked"]), [1]);
+    assert_eq!(numbers(&["--product", "game", "--state", "live"]), [2]);
+    assert_eq!(numbers(&["--limit", "1"]), [1]);
+    assert_eq!(numbers(&["--limit", "1", "--after", "1"]), [2]);
+    fails(&world, &["entitlement", "list", "--account", "nobody"]);
+    desk(&world, &["release", "withdraw", "game", "1.0"]);
+    let versions = |state: &str| desk(&world, &["release", "list", "game", "--state", state])["releases"].clone();
+    assert_eq!((versions("withdrawn")[0]["version"].as_str(), versions("live")), (Some("1.0"), json!([])));
 }
