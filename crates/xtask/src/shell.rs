@@ -5,10 +5,12 @@
 use crate::run::Tally;
 use crate::say;
 use anyhow::{Context as _, Result, bail};
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
+use std::time::Duration;
 
 /// Lines of output in flight between the child's pipes and the log.
 const LINES_IN_FLIGHT: usize = 256;
@@ -24,6 +26,14 @@ pub struct Said {
     pub code: Option<i32>,
     /// Standard output and standard error, in order of arrival.
     pub lines: Vec<String>,
+}
+
+/// Commands of `timeout` (coreutils): it ends what still runs after `limit`, and what does not end then, ten seconds later.
+#[must_use]
+pub fn within(limit: Duration, program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=10", &limit.as_secs().to_string()]).arg(program);
+    command
 }
 
 /// Runs `command` and passes its output on.
@@ -45,6 +55,14 @@ pub fn quiet(command: &mut Command) -> Result<Said> {
         shown.iter().for_each(|line| say::line(line));
     }
     Ok(said)
+}
+
+impl Said {
+    /// Whether a command made by [`within`] was ended because its time was over.
+    #[must_use]
+    pub fn timed_out(&self) -> bool {
+        matches!(self.code, Some(124 | 137))
+    }
 }
 
 /// Runs `command` and fails unless it ends with code 0.
@@ -181,6 +199,14 @@ mod tests {
         let mut lines = said.lines;
         lines.sort();
         assert_eq!(lines, ["err", "out"]);
+    }
+
+    #[test]
+    fn what_takes_too_long_is_ended_and_said_to_be() {
+        let said = quiet(within(Duration::from_secs(1), "sleep").arg("600")).expect("timeout starts");
+        assert!(!said.success && said.timed_out());
+        let said = quiet(within(Duration::from_secs(60), "sh").args(["-c", "exit 3"])).expect("timeout starts");
+        assert!(!said.timed_out() && said.code == Some(3));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The Debian packages that the checks drive: says which are missing, and installs them where it may.
+//! The Debian packages that the checks drive: says which are missing, and installs them where it may. One tool is no package:
+//! schemathesis, which the step `schemas` installs from PyPI, in versions that are written down.
 //!
 //! Nothing is built from source here: a tool that no package has is not used.
 
@@ -45,7 +46,7 @@ pub fn ensure(_: &Context) -> Result<Tally> {
     }
     let install = format!("apt-get install --yes --no-install-recommends {}", missing.join(" "));
     if !(shell::has("apt-get") && is_root()?) {
-        anyhow::bail!("these packages are missing; as root: {install}");
+        anyhow::bail!("these packages are missing; as root: {install} (the step schemas also fetches from PyPI, once)");
     }
     say::line(&format!("installing {}", missing.join(", ")));
     shell::quiet(Command::new("apt-get").args(["--quiet", "update"]))?;
