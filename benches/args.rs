@@ -6,7 +6,8 @@ use std::path::PathBuf;
 /// How it is called.
 pub(crate) const USAGE: &str = "\
 usage: penstock-benches WHAT [--smoke] [--gate] [--binary FILE] [--dir DIR] [--pairs N] [--minutes N]
-  WHAT: serve | import | chunk | entitle | pull | start | memory | soak | all (all but soak)
+  WHAT: serve | import | chunk | entitle | token | revoke | forged | scale | pull | start | memory | soak |
+        all (all but soak)
   --smoke     small sizes and one pair: shows that it runs, the figures mean nothing
   --gate      a missed goal is an error
   --binary    the penstock binary; target/release/penstock beside this program by default
@@ -21,6 +22,10 @@ pub(crate) enum What {
     Import,
     Chunk,
     Entitle,
+    Token,
+    Revoke,
+    Forged,
+    Scale,
     Pull,
     Start,
     Memory,
@@ -28,7 +33,19 @@ pub(crate) enum What {
     All,
 }
 
-const PARTS: [What; 7] = [What::Chunk, What::Entitle, What::Import, What::Serve, What::Pull, What::Memory, What::Start];
+const PARTS: [What; 11] = [
+    What::Chunk,
+    What::Entitle,
+    What::Import,
+    What::Serve,
+    What::Token,
+    What::Revoke,
+    What::Forged,
+    What::Scale,
+    What::Pull,
+    What::Memory,
+    What::Start,
+];
 
 impl What {
     fn parse(word: &str) -> Option<Self> {
@@ -42,6 +59,10 @@ impl What {
             Self::Import => "import",
             Self::Chunk => "chunk",
             Self::Entitle => "entitle",
+            Self::Token => "token",
+            Self::Revoke => "revoke",
+            Self::Forged => "forged",
+            Self::Scale => "scale",
             Self::Pull => "pull",
             Self::Start => "start",
             Self::Memory => "memory",
@@ -91,7 +112,8 @@ impl Args {
                 "--smoke" => args.smoke = true,
                 "--gate" => args.gate = true,
                 "--binary" => args.binary = value()?.into(),
-                "--dir" => args.dir = value()?.into(),
+                // A daemon's config takes paths from its own place.
+                "--dir" => args.dir = std::path::absolute(value()?)?,
                 "--pairs" => args.pairs = value()?.parse().context("--pairs needs a number")?,
                 "--minutes" => args.minutes = value()?.parse().context("--minutes needs a number")?,
                 _ => bail!("{word} is no option"),

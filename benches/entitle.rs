@@ -2,6 +2,7 @@
 
 use crate::args::Args;
 use crate::figures::{Figures, Goal, number};
+use crate::hits;
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -16,25 +17,25 @@ use std::collections::HashMap;
 use std::hint::black_box;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::thread;
 use std::time::Instant;
 
-const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
+/// When all of this happens.
+pub(crate) const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
 /// Length of an `Authorization` value in bytes: what a studio's tokens usually have.
 const TOKEN_BYTES: usize = 700;
 /// Memory that a cache may have.
-const ROOM_BYTES: usize = 4 << 30;
+pub(crate) const ROOM_BYTES: usize = 4 << 30;
 
 /// Measures all of it.
 pub(crate) fn measure(args: &Args, figures: &mut Figures) -> Result<()> {
     // First: memory that another measurement gave back would hide what this one takes.
     first_times(args, figures)?;
-    hits(args, figures)?;
+    hits::measure(args, figures)?;
     flood(args, figures)
 }
 
 /// Believes everything: what is measured here is the cache.
-struct Believer;
+pub(crate) struct Believer;
 
 impl Verifier for Believer {
     fn verify(&self, token: &RawToken, _: Option<IpAddr>, _: UnixSeconds) -> Result<Bearer, NoBearer> {
@@ -57,11 +58,12 @@ fn bearer(account: &str) -> Bearer {
     }
 }
 
-/// One product without limits for each account.
-fn accounts() -> Result<Arc<Accounts>> {
-    Ok(Arc::new(Accounts::new(PseudonymKey::from_bytes([7; 32]))))
+/// No accounts yet.
+pub(crate) fn accounts() -> Arc<Accounts> {
+    Arc::new(Accounts::new(PseudonymKey::from_bytes([7; 32])))
 }
 
+/// One product without limits.
 fn facts() -> Result<AccountFacts> {
     let terms = Arc::new(Terms::of("game".parse().context("a name")?));
     let holdings = [Holding { terms, starts: UnixSeconds(0), ends: None }].into();
@@ -69,7 +71,7 @@ fn facts() -> Result<AccountFacts> {
 }
 
 /// An `Authorization` value of the usual length whose payload begins with its number.
-fn value(of: usize) -> Vec<u8> {
+pub(crate) fn value(of: usize) -> Vec<u8> {
     let mut text = format!("Bearer eyJhbGciOiJFZERTQSJ9.{of:016}");
     // A length that base64url can have.
     while text.len() < TOKEN_BYTES - 87 || (text.len() - 28) % 4 != 0 {
@@ -78,67 +80,6 @@ fn value(of: usize) -> Vec<u8> {
     text.push('.');
     text.push_str(&"s".repeat(86));
     text.into_bytes()
-}
-
-/// A cache hit, hash included, with a million entries, from two threads.
-fn hits(args: &Args, figures: &mut Figures) -> Result<()> {
-    let count = args.pick(10_000, 1_000_000);
-    let lookups = args.pick(20_000, 1_000_000);
-    let accounts = accounts()?;
-    let passports = Passports::new(accounts, Arc::default(), Arc::new(Believer), [1; 32], ROOM_BYTES);
-    let values: Vec<Vec<u8>> = (0..usize::try_from(count)?).map(value).collect();
-    for value in &values {
-        ensure!(matches!(passports.of(value, None, NOW), Presented::Known(_)), "a token was refused");
-    }
-    let (mut medians, mut tails) = (Vec::new(), Vec::new());
-    for _ in 0..args.pairs {
-        let ours =
-            on_two_threads(&values, lookups, |value| matches!(passports.of(value, None, NOW), Presented::Known(_)))?;
-        medians.push(ours.median);
-        tails.push(ours.tail);
-    }
-    figures.judge("passport from a cache of 1,000,000: median", "µs", medians, Goal::AtMost(1.3));
-    figures.judge("passport from a cache of 1,000,000: 99th percentile", "µs", tails, Goal::AtMost(3.0));
-    Ok(())
-}
-
-/// Times of single lookups in microseconds.
-struct Times {
-    median: f64,
-    tail: f64,
-}
-
-fn on_two_threads(values: &[Vec<u8>], lookups: u64, look: impl Fn(&[u8]) -> bool + Sync) -> Result<Times> {
-    let look = &look;
-    let run = |seed: u64| {
-        let mut state = seed;
-        let mut times = Vec::new();
-        let mut found = true;
-        for _ in 0..lookups {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let at = usize::try_from(state >> 33).unwrap_or(0) % values.len();
-            let value = &values[at];
-            // The request's head was just read, so it is in the processor's cache.
-            black_box(value.iter().fold(0u8, |sum, byte| sum ^ byte));
-            let begun = Instant::now();
-            found &= look(value);
-            times.push(u32::try_from(begun.elapsed().as_nanos()).unwrap_or(u32::MAX));
-        }
-        (times, found)
-    };
-    let both = thread::scope(|scope| {
-        let other = scope.spawn(|| run(1));
-        let mut mine = run(2);
-        let theirs = other.join().map_err(|_| anyhow::anyhow!("a thread broke down"))?;
-        mine.0.extend(theirs.0);
-        mine.1 &= theirs.1;
-        anyhow::Ok(mine)
-    })?;
-    let (mut times, found) = both;
-    ensure!(found, "a passport was not found");
-    times.sort_unstable();
-    let at = |part: usize| f64::from(times[times.len() * part / 100]) / 1000.0;
-    Ok(Times { median: at(50), tail: at(99) })
 }
 
 /// Tokens that were never seen, each presented once: verified with EdDSA, resolved, remembered.
@@ -158,7 +99,7 @@ fn first_times(args: &Args, figures: &mut Figures) -> Result<()> {
         Ok(format!("Bearer {}", jsonwebtoken::encode(&header, &claims, &key)?).into_bytes())
     };
     let values = (0..count).map(mint).collect::<Result<Vec<_>>>()?;
-    let accounts = accounts()?;
+    let accounts = accounts();
     for of in 0..count {
         accounts.set(1, accounts.pseudonyms().account(&format!("player-{of}")), Some(facts()?));
     }
@@ -194,7 +135,7 @@ fn flood(args: &Args, figures: &mut Figures) -> Result<()> {
         }
     }
     let room = 64 << 20;
-    let passports = Passports::new(accounts()?, Arc::default(), Arc::new(Doubter), [1; 32], room);
+    let passports = Passports::new(accounts(), Arc::default(), Arc::new(Doubter), [1; 32], room);
     let players: Vec<Vec<u8>> = (0..50_000).map(value).collect();
     players.iter().for_each(|player| drop(passports.of(player, None, NOW)));
     let before = passports.held();

@@ -6,25 +6,39 @@
 
 mod args;
 mod chunk;
+mod content;
+mod edge;
 mod entitle;
 mod figures;
 mod fixture;
+mod flood;
+mod forged;
+mod hits;
+mod http;
 mod import;
 mod memory;
 mod nginx;
 mod node;
+mod players;
 mod process;
 mod pull;
+mod revoke;
 mod say;
+mod scale;
 mod serve;
 mod soak;
 mod start;
+mod token;
 mod wrk;
 
 use anyhow::Result;
 use args::{Args, What};
 use figures::Figures;
 use std::process::ExitCode;
+
+/// The daemon's: what is measured in process shall lie in memory as it does there.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -62,6 +76,10 @@ fn measure(args: &Args) -> Result<Figures> {
             What::Import => import::measure(args, &mut figures)?,
             What::Chunk => chunk::measure(args, &mut figures)?,
             What::Entitle => entitle::measure(args, &mut figures)?,
+            What::Token => token::measure(args, &mut figures)?,
+            What::Revoke => revoke::measure(args, &mut figures)?,
+            What::Forged => forged::measure(args, &mut figures)?,
+            What::Scale => scale::measure(args, &mut figures)?,
             What::Pull => pull::measure(args, &mut figures)?,
             What::Start => start::measure(args, &mut figures)?,
             What::Memory => memory::measure(args, &mut figures)?,

@@ -34,6 +34,29 @@ impl Certificate {
     }
 }
 
+/// What sets a daemon apart from one that only serves open content.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Setup {
+    /// Its role; `all` when empty.
+    pub(crate) role: &'static str,
+    /// Whether it has an admin listener on loopback and takes tokens over plain HTTP.
+    pub(crate) desk: Desk,
+    /// More tables of its config.
+    pub(crate) tables: String,
+    /// Variables of its environment.
+    pub(crate) environment: Vec<(String, String)>,
+}
+
+/// Whether people and tokens come to a daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Desk {
+    /// Nobody does.
+    #[default]
+    Closed,
+    /// They do.
+    Open,
+}
+
 /// A running daemon.
 pub(crate) struct Node {
     child: Child,
@@ -41,6 +64,8 @@ pub(crate) struct Node {
     dir: PathBuf,
     pub(crate) http: String,
     pub(crate) https: String,
+    /// Its admin listener, when it has one.
+    pub(crate) admin: String,
     pub(crate) certificate: Certificate,
     /// From the start of the process to its `READY=1`.
     pub(crate) ready_after: Duration,
@@ -54,10 +79,16 @@ impl Node {
 
     /// Starts a daemon whose data directory may already be filled: see [`data_dir`].
     pub(crate) fn start_in(args: &Args, dir: PathBuf) -> Result<Self> {
+        Self::start_as(args, dir, &Setup::default())
+    }
+
+    /// The same, for a daemon of another kind.
+    pub(crate) fn start_as(args: &Args, dir: PathBuf, setup: &Setup) -> Result<Self> {
         let certificate = Certificate::make(&dir)?;
-        let [http, https] = free_ports()?;
+        let ports = free_ports()?;
+        let [http, https, admin] = ports;
         let config = dir.join("penstock.toml");
-        fs::write(&config, config_text(&dir, http, https, &certificate)?)?;
+        fs::write(&config, config_text(&dir, ports, &certificate, setup)?)?;
         let socket = dir.join("notify");
         // Left by an earlier daemon in this directory.
         let _ = fs::remove_file(&socket);
@@ -69,6 +100,7 @@ impl Node {
             .args(["serve", "--config"])
             .arg(&config)
             .env("NOTIFY_SOCKET", &socket)
+            .envs(setup.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -80,6 +112,7 @@ impl Node {
             binary: args.binary.clone(),
             http: format!("http://127.0.0.1:{http}"),
             https: format!("https://127.0.0.1:{https}"),
+            admin: format!("http://127.0.0.1:{admin}"),
             certificate,
             ready_after: start.elapsed(),
             dir,
@@ -118,6 +151,17 @@ impl Node {
         let mut command = self.command(&["blob", "add", "--open", "--json", "--to"]);
         let answer = json_of(command.arg(self.data_dir()).arg(file))?;
         Ok(answer.get("blob").and_then(Value::as_str).context("blob add --json names the blob")?.to_owned())
+    }
+
+    /// A `penstock` command against this daemon, as JSON.
+    pub(crate) fn desk(&self, words: &[&str]) -> Result<Value> {
+        json_of(self.command(words).args(["--json", "--to"]).arg(self.data_dir()))
+    }
+
+    /// The head line that opens its admin listener.
+    pub(crate) fn admin_head(&self) -> Result<String> {
+        let secret = fs::read_to_string(self.data_dir().join("keys/admin.token"))?;
+        Ok(format!("Authorization: Bearer {}\r\n", secret.trim()))
     }
 
     /// Asks for a reload of config and certificates.
@@ -177,14 +221,21 @@ pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N]> {
     Ok(ports)
 }
 
-fn config_text(dir: &Path, http: u16, https: u16, certificate: &Certificate) -> Result<String> {
+fn config_text(dir: &Path, ports: [u16; 3], certificate: &Certificate, setup: &Setup) -> Result<String> {
     let text = |path: &Path| Ok::<_, anyhow::Error>(toml::Value::from(path.to_str().context("paths are text")?));
+    let role = if setup.role.is_empty() { "all" } else { setup.role };
+    let [http, https, admin] = ports;
+    let desk = match setup.desk {
+        Desk::Closed => "admin = \"\"".to_owned(),
+        Desk::Open => format!("admin = \"127.0.0.1:{admin}\"\ntokens_over_http = true"),
+    };
     Ok(format!(
-        "role = \"all\"\n[data]\ndir = {}\n[listen]\nhttp = [\"127.0.0.1:{http}\"]\nhttps = [\"127.0.0.1:{https}\"]\n\
-         admin = \"\"\n[tls]\ncert = {}\nkey = {}\n[log]\nlevel = \"warn\"\naccess = false\n",
+        "role = \"{role}\"\n[data]\ndir = {}\n[listen]\nhttp = [\"127.0.0.1:{http}\"]\nhttps = [\"127.0.0.1:{https}\"]\n\
+         {desk}\n[tls]\ncert = {}\nkey = {}\n[log]\nlevel = \"warn\"\naccess = false\n{}",
         text(&data_dir(dir))?,
         text(&certificate.cert)?,
         text(&certificate.key)?,
+        setup.tables,
     ))
 }
 
@@ -234,8 +285,11 @@ mod tests {
     #[test]
     fn the_config_is_toml_with_hostile_paths_too() {
         let certificate = Certificate { cert: "/a \"b\"/c.pem".into(), key: "/k".into() };
-        let text = config_text(Path::new("/d\\e"), 1, 2, &certificate).expect("text");
+        let setup = Setup { role: "edge", desk: Desk::Open, tables: "[rates]\n".to_owned(), ..Setup::default() };
+        let text = config_text(Path::new("/d\\e"), [1, 2, 3], &certificate, &setup).expect("text");
         let table: toml::Table = text.parse().expect("TOML");
+        assert_eq!(table["role"].as_str(), Some("edge"));
+        assert_eq!(table["listen"]["admin"].as_str(), Some("127.0.0.1:3"));
         assert_eq!(table["data"]["dir"].as_str(), Some("/d\\e/data"));
         assert_eq!(table["tls"]["cert"].as_str(), Some("/a \"b\"/c.pem"));
     }

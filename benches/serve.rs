@@ -9,7 +9,7 @@ use crate::fixture::{fresh_dir, noise_file};
 use crate::nginx::Nginx;
 use crate::node::Node;
 use crate::process::cpu_seconds;
-use crate::wrk::{self, Load};
+use crate::wrk::{self, Callers, Load};
 use anyhow::{Context as _, Result, ensure};
 use penstock_load::{LoadPlan, Protocol};
 use std::path::Path;
@@ -53,6 +53,7 @@ pub(crate) fn measure(args: &Args, figures: &mut Figures) -> Result<()> {
             seconds,
             object_bytes,
             range_bytes: RANGE_BYTES,
+            callers: Callers::Strangers,
         };
         let sides = pairs(args.pairs, &work, (&load(&ours), node.pid()), (&load(&theirs), nginx.pid()))?;
         report(figures, name, &sides, cpu_goal);

@@ -12,7 +12,30 @@ use std::process::Command;
 pub(crate) struct Run {
     /// Bytes received, heads included.
     pub(crate) bytes: u64,
+    /// Requests that were answered whole.
+    pub(crate) requests: u64,
     pub(crate) seconds: f64,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) enum Callers<'a> {
+    /// Nobody says who it is.
+    #[default]
+    Strangers,
+    /// Each thread is one player, for as long as the run lasts: with as many threads as connections, each connection has a
+    /// token of its own. The first thread takes the token of this number.
+    OneEach {
+        /// A file with a token on each line.
+        tokens: &'a Path,
+        /// The first one's.
+        first: usize,
+    },
+    /// Each request shows another token, one after the other.
+    AnotherEachTime {
+        /// A file with a token on each line.
+        tokens: &'a Path,
+    },
 }
 
 /// One load.
@@ -24,6 +47,7 @@ pub(crate) struct Load<'a> {
     pub(crate) seconds: u32,
     pub(crate) object_bytes: u64,
     pub(crate) range_bytes: u64,
+    pub(crate) callers: Callers<'a>,
 }
 
 /// Runs it; the Lua script is written to `dir`.
@@ -61,13 +85,25 @@ fn parse(text: &str, range_bytes: u64) -> Result<Run> {
         each >= range_bytes && bytes / (requests + IN_FLIGHT_MAX) <= range_bytes + HEAD_BYTES_MAX,
         "{each} bytes an answer are not a range of {range_bytes}: {text}"
     );
-    Ok(Run { bytes: number("bytes")?, seconds: super::figures::number(number("micros")?) / 1e6 })
+    Ok(Run { bytes, requests, seconds: super::figures::number(number("micros")?) / 1e6 })
 }
 
 /// Each thread has its own Lua state and its own seed; `done` sums up. There is no `response` function: with one, wrk
 /// gathers every body and hands it to Lua, and measures itself. It counts statuses from 400 on; that the others are
 /// 206 shows in the bytes for each request.
 fn lua(load: &Load<'_>) -> String {
+    let (read, next) = match load.callers {
+        Callers::Strangers => (String::new(), ""),
+        Callers::OneEach { tokens, first } => (
+            read_tokens(tokens, &format!("{first} + seed - 1")),
+            r#"headers["Authorization"] = tokens[at % #tokens + 1]"#,
+        ),
+        Callers::AnotherEachTime { tokens } => (
+            read_tokens(tokens, "seed * 7919"),
+            r#"at = at + 1
+  headers["Authorization"] = tokens[at % #tokens + 1]"#,
+        ),
+    };
     format!(
         r#"
 local threads = {{}}
@@ -79,10 +115,13 @@ function setup(thread)
 end
 function init(args)
   math.randomseed(seed)
+  {read}
 end
 function request()
   local start = math.floor(math.random() * ({object} - {range} + 1))
-  return wrk.format("GET", nil, {{ ["Host"] = "localhost", ["Range"] = "bytes=" .. string.format("%.0f-%.0f", start, start + {range} - 1) }})
+  local headers = {{ ["Host"] = "localhost", ["Range"] = "bytes=" .. string.format("%.0f-%.0f", start, start + {range} - 1) }}
+  {next}
+  return wrk.format("GET", nil, headers)
 end
 function done(summary, latency, requests)
   local e = summary.errors
@@ -95,6 +134,14 @@ end
     )
 }
 
+/// Reads the tokens once, and chooses where to begin.
+fn read_tokens(file: &Path, at: &str) -> String {
+    format!(
+        "tokens = {{}}\n  for line in io.lines({:?}) do table.insert(tokens, \"Bearer \" .. line) end\n  at = {at}",
+        file.to_string_lossy()
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,7 +150,7 @@ mod tests {
     fn good_and_bad_results() {
         let good = "Running 5s test\n{\"requests\":10,\"bytes\":1000,\"micros\":2000000,\"errors\":0,\"wrong\":0}\n";
         let run = parse(good, 90).expect("a good result");
-        assert_eq!(run.bytes, 1000);
+        assert_eq!((run.bytes, run.requests), (1000, 10));
         assert!((run.seconds - 2.0).abs() < 1e-9);
         for bad in
             [good.replace("\"wrong\":0", "\"wrong\":3"), good.replace("\"errors\":0", "\"errors\":1"), String::new()]

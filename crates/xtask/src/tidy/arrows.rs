@@ -3,7 +3,7 @@
 use super::Tree;
 use cargo_metadata::{DependencyKind, Metadata};
 
-/// Each member with the members it may depend on. `testkit` is for tests only, whoever it is.
+/// Each member with the members it may depend on. `testkit` is for tests and measurements only, whoever it is.
 const ARROWS: [(&str, &[&str]); 13] = [
     ("core", &[]),
     ("frames", &["core"]),
@@ -17,7 +17,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("cli", &["core", "frames", "store", "origin", "edge", "control", "publish", "client", "load"]),
     ("testkit", &["core", "frames", "store", "origin", "edge", "control", "publish", "client", "load"]),
     ("xtask", &[]),
-    ("benches", &["core", "frames", "store", "edge", "load"]),
+    ("benches", &["core", "frames", "store", "edge", "load", "testkit"]),
 ];
 
 /// What `core` may use: no runtime, no IO, no randomness.
