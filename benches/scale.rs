@@ -71,7 +71,7 @@ fn one(
 
     let mut desk = Client::connect(&control.admin)?;
     let head = control.admin_head()?;
-    let [median, tail] = lookups(&mut desk, &head, accounts)?;
+    let [median, tail] = lookups(&mut desk, &head, accounts, args.pick(50, LOOKUPS))?;
     figures.judge(name("account looked up over the admin API: median"), "ms", vec![median], Goal::AtMost(10.0));
     figures.add(name("account looked up over the admin API: 99th percentile"), "ms", vec![tail]);
 
@@ -92,10 +92,10 @@ fn one(
 }
 
 /// Milliseconds: the middle and the tail.
-fn lookups(desk: &mut Client, head: &str, accounts: usize) -> Result<[f64; 2]> {
+fn lookups(desk: &mut Client, head: &str, accounts: usize, count: usize) -> Result<[f64; 2]> {
     let mut times = Vec::new();
     let mut state = 1_u64;
-    for _ in 0..LOOKUPS {
+    for _ in 0..count {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let player = players::name(usize::try_from(state >> 33)? % accounts);
         let begun = Instant::now();
