@@ -179,11 +179,11 @@ fn a_companys_admin_runs_seats_and_tokens_with_a_credential_of_its_own() {
     assert_eq!(ann.own(&["user", "rm", "acme/jane"])["account"], "acme/jane");
     // What is not its own, and what it may not do any more.
     for args in [&["customer", "list"][..], &["allocations"], &["user", "add", "bob"]] {
-        assert_eq!(ann.run(args).status.code(), Some(1), "{args:?}");
+        assert_eq!(ann.run(args).status.code(), Some(2), "{args:?}");
     }
     desk(&world, &["account", "set", "acme", "--standing", "suspended"]);
     let output = ann.run(&["user", "add", "acme/zoe"]);
-    assert!(output.status.code() == Some(1) && said(&output).contains("not active"), "{}", said(&output));
+    assert!(output.status.code() == Some(2) && said(&output).contains("not active"), "{}", said(&output));
     ann.own(&["show"]);
 }
 
