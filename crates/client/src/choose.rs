@@ -19,11 +19,12 @@ use std::collections::BTreeSet;
 
 /// Refusals that may speak of one component only: what somebody got beside the rest may have ended, or be for elsewhere.
 /// When they speak of all, the rest is refused with them.
-const OF_ONE_COMPONENT: [&str; 10] = [
+const OF_ONE_COMPONENT: [&str; 11] = [
     Refusal::ComponentNotIncluded.code(),
     Refusal::TokenTooNarrow.code(),
     Refusal::PlatformNotIncluded.code(),
     Refusal::ChannelNotIncluded.code(),
+    Refusal::ContentNotIncluded.code(),
     Refusal::RegionUnknown.code(),
     Refusal::RegionNotIncluded.code(),
     Refusal::EntitlementEnded.code(),

@@ -35,7 +35,7 @@ pub(crate) fn move_to(
     channel: &ChannelName,
     wanted: &MoveChannel,
 ) -> Result<ChannelStanding, CallError> {
-    check_complete(node, product, &wanted.platform, &wanted.version)?;
+    check_complete(node, product, channel, &wanted.platform, &wanted.version)?;
     node.record.write(actor, node.now(), |batch| {
         let row = find(batch.connection(), product)?;
         let target = offerable(batch.connection(), product, &wanted.platform, &wanted.version)?;
@@ -214,18 +214,21 @@ fn audited(state: &ChannelState) -> serde_json::Value {
     }
 }
 
-/// Checks that the store has all of a release. Done before the transaction, because it takes long for
+/// Checks that the store has all of a release, and that all who are owed it on the channel could install it. Done before the transaction, because it takes long for
 /// a large release and stays true: the members of a release never change, and none can be removed.
 pub(crate) fn check_complete(
     node: &Node,
     product: &ProductId,
+    channel: &ChannelName,
     platform: &Platform,
     version: &Version,
 ) -> Result<(), CallError> {
     let members = node.record.read(|connection| {
         offerable(connection, product, platform, version)?;
         let row = find_release(connection, product, platform, version)?;
-        Ok::<_, CallError>(releases::members(connection, row.id)?)
+        let members = releases::members(connection, row.id)?;
+        crate::walls::check_offer(connection, product, channel, &row, &members)?;
+        Ok::<_, CallError>(members)
     })?;
     for member in members {
         if node.size_of(member.blob)?.is_none() {

@@ -11,6 +11,7 @@ use crate::record::acting::ActingError;
 use crate::registration::RegistrationError;
 use crate::sql::SqlError;
 use crate::token::TokenError;
+use crate::walls::Stranded;
 use penstock_core::account::AccountId;
 use penstock_core::blob::BlobId;
 use penstock_core::credential::Role;
@@ -250,6 +251,9 @@ pub enum CallError {
         /// A blob that is missing.
         example: BlobId,
     },
+    /// A channel would offer a release that some who are limited to it could not install.
+    #[error(transparent)]
+    Stranded(Box<Stranded>),
     /// The product has no publisher or delegation yet.
     #[error("product {0} has no release yet, so there is no publisher to follow")]
     NoPublisher(ProductId),
@@ -348,6 +352,7 @@ impl CallError {
             | Self::InUse { .. }
             | Self::OffersWithdrawn(_)
             | Self::OffersIncomplete { .. }
+            | Self::Stranded(_)
             | Self::NoPublisher(_)
             | Self::EmbargoChanged { .. }
             | Self::SegmentInUse { .. }

@@ -64,6 +64,7 @@ mod state;
 mod token;
 mod told;
 mod upload;
+mod walls;
 
 pub use answers::{ChannelStanding, ChannelsStanding, ReleaseChange};
 pub use api::Credentials;

@@ -144,12 +144,12 @@ pub(crate) fn check_members(
     }
     let mut sorted = members.to_vec();
     sorted.sort_by_key(|member| member.blob);
-    sorted.dedup();
+    sorted.dedup_by_key(|member| member.blob);
     Ok(sorted)
 }
 
 fn check_group(member: &BlobMember, expected: Option<&AccessGroup>) -> Result<(), RegistrationError> {
-    let BlobMember { blob, component, group } = member.clone();
+    let BlobMember { blob, component, group, .. } = member.clone();
     match expected {
         None => Err(RegistrationError::UnknownComponent { blob, component }),
         Some(expected) if *expected == group => Ok(()),
@@ -213,6 +213,7 @@ mod tests {
             blob: BlobId::of(name.as_bytes()),
             component: ComponentName::new(component).expect("name"),
             group: AccessGroup::new(group).expect("name"),
+            whole: true,
         }
     }
 

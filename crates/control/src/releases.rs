@@ -194,7 +194,7 @@ fn check(node: &Node, product: &ProductId, request: &RegisterRelease, manifest: 
     let pinned = node.record.read(|connection| publisher_in_force(connection, &find(connection, product)?))?;
     let trust = check_publisher(&request.publisher, pinned.as_ref())?;
     let verified = check_manifest(product, request, manifest, &trust)?;
-    let members = check_members(verified.root(), request.manifest, &request.members)?;
+    let mut members = check_members(verified.root(), request.manifest, &request.members)?;
     let (is_known, seen) = node.record.read(|connection| {
         let seen = log::newest(connection)?;
         let known = releases::get(connection, product, &request.platform, &request.version)?;
@@ -202,6 +202,7 @@ fn check(node: &Node, product: &ProductId, request: &RegisterRelease, manifest: 
             Some(known) => drop(same_again(connection, known, request.manifest, &members)?),
             None => {
                 check_audiences(connection, product, &members)?;
+                crate::walls::mark_whole(connection, &request.members, &mut members)?;
                 return Ok::<_, CallError>((false, seen));
             }
         }
@@ -252,12 +253,15 @@ fn commit(
         (Some(known), Some(_)) => (same_again(batch.connection(), known, request.manifest, &members)?, Made::Before),
         // A release never goes away; the next look will say so if one did.
         (None, None) => return Ok(None),
-        (None, Some(new)) => {
+        (None, Some(mut new)) => {
             if log::changed_since(batch.connection(), seen)? {
                 if if_changed == IfChanged::LookAgain {
                     return Ok(None);
                 }
                 check_audiences(batch.connection(), product, &members)?;
+                let mut members = members;
+                crate::walls::mark_whole(batch.connection(), &request.members, &mut members)?;
+                new = log::Entry::new(with_members(new.into_change(), members))?;
             }
             (insert(batch, new)?, Made::New)
         }
@@ -303,13 +307,18 @@ fn same_again(
 ) -> Result<Release, CallError> {
     let what = if known.release.manifest != manifest {
         "manifest"
-    } else if releases::members(connection, known.id)? != members {
+    } else if !releases::members(connection, known.id)?.iter().map(listing).eq(members.iter().map(listing)) {
         "list of blobs"
     } else {
         return Ok(known.release);
     };
     let Release { product, platform, version, .. } = known.release;
     Err(CallError::Registered { product, platform, version, what })
+}
+
+/// What a member is listed as. What a publisher finds to be its own depends on what was there when it looked.
+const fn listing(member: &BlobMember) -> (&BlobId, Audience<'_>) {
+    (&member.blob, member.audience())
 }
 
 /// Refuses a release that would let more people read a blob than were owed it.
@@ -359,6 +368,13 @@ fn insert(batch: &mut Batch<'_>, new: log::Entry) -> Result<Release, CallError> 
     batch.audit(&Deed::new("release.register", subject(&release)).after(&release)?)?;
     batch.tell_entry(new)?;
     Ok(release)
+}
+
+fn with_members(change: CatalogChange, members: Vec<BlobMember>) -> CatalogChange {
+    match change {
+        CatalogChange::Release { release, channels, .. } => CatalogChange::Release { release, members, channels },
+        other => other,
+    }
 }
 
 fn subject(release: &Release) -> String {

@@ -49,9 +49,9 @@ pub(crate) fn start(
     wanted: &PutRollout,
 ) -> Result<(RolloutRow, Made), CallError> {
     let platform = &wanted.platform;
-    check_complete(node, product, platform, &wanted.target)?;
+    check_complete(node, product, channel, platform, &wanted.target)?;
     if let Some(fallback) = &wanted.fallback {
-        check_complete(node, product, platform, fallback)?;
+        check_complete(node, product, channel, platform, fallback)?;
     }
     let salt = Salt(random_bytes().map_err(CallError::Random)?);
     let place = Place { product, platform, channel };

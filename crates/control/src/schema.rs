@@ -9,13 +9,14 @@ use penstock_core::time::UnixSeconds;
 use std::time::Duration;
 
 /// `MIGRATIONS[n]` leads from version `n` to `n + 1`.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("schema/0001_catalogue.sql"),
     include_str!("schema/0002_accounts.sql"),
     include_str!("schema/0003_audit.sql"),
     include_str!("schema/0004_policy.sql"),
     include_str!("schema/0005_people.sql"),
     include_str!("schema/0006_feed.sql"),
+    include_str!("schema/0009_walls.sql"),
 ];
 
 /// The version that this program writes.

@@ -253,6 +253,18 @@ impl Terms {
             device_bound: false,
         }
     }
+
+    /// Whether they speak of releases for a platform.
+    #[must_use]
+    pub fn fit_platform(&self, platform: &Platform) -> bool {
+        self.platforms.is_empty() || *platform == Platform::any() || self.platforms.contains(platform)
+    }
+
+    /// Whether they speak of releases that were ever offered on these channels.
+    #[must_use]
+    pub fn fit_channels(&self, offered: &BTreeSet<ChannelName>) -> bool {
+        self.channels.is_empty() || !offered.is_disjoint(&self.channels)
+    }
 }
 
 /// A product that an account got, on some terms, for some time.
@@ -301,8 +313,26 @@ pub struct Extras {
     pub attributes: crate::segment::Attributes,
 }
 
+/// What a blob carries, seen from one release that it is a part of.
+#[derive(Clone, Copy)]
+pub enum Carries<'a> {
+    /// Content of this release and nothing else, or the question is not about a blob.
+    OwnContent,
+    /// Content of other releases, too. Tells whether some release that all of it is content of is as is asked.
+    OthersToo(&'a dyn Fn(&mut dyn FnMut(&Wanted<'_>) -> bool) -> bool),
+}
+
+impl fmt::Debug for Carries<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OwnContent => "OwnContent",
+            Self::OthersToo(_) => "OthersToo(..)",
+        })
+    }
+}
+
 /// The part of a release that somebody wants to read, as far as terms speak of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Wanted<'a> {
     /// Product.
     pub product: &'a ProductId,
@@ -318,6 +348,8 @@ pub struct Wanted<'a> {
     pub registered: Option<UnixSeconds>,
     /// Whether it may still be fetched.
     pub state: ReleaseState,
+    /// What the blob carries that is asked for.
+    pub carries: Carries<'a>,
 }
 
 /// Why a holding does not cover what is wanted. The later ones are nearer to a yes.
@@ -331,6 +363,8 @@ pub enum Gap {
     Platform,
     /// Its terms leave out the channels that the release was offered on.
     Channel,
+    /// Its terms leave out every release that all of the blob is content of.
+    Content,
     /// Nobody can say where the caller is, and the terms ask.
     RegionUnknown,
     /// The caller is not where the terms allow it.
@@ -365,6 +399,9 @@ impl Gap {
             Self::Component => "its terms leave out the component or its access group",
             Self::Platform => "its terms leave out the platform",
             Self::Channel => "its terms leave out every channel that the release was offered on",
+            Self::Content => {
+                "the blob carries content of other releases, too, which its terms leave out by channel or platform"
+            }
             Self::RegionUnknown => "its terms name regions, and the caller's place is not known",
             Self::Region => "its terms name other regions",
             Self::Ended => "it ended",
@@ -382,24 +419,15 @@ impl AccountFacts {
     /// The first [`Gap`] in the order of decision: what it is for, where, when, agreement, device.
     pub fn covers(&self, holding: &Holding, wanted: &Wanted<'_>, asking: &Asking<'_>) -> Result<(), Gap> {
         let terms = &*holding.terms;
-        if terms.product != *wanted.product {
-            return Err(Gap::Product);
-        }
-        let lacks_group = |group: &&AccessGroup| **group != AccessGroup::base() && !terms.groups.contains(*group);
-        let lacks_component = |component: &&ComponentName| {
-            !terms.components.is_empty()
-                && **component != ComponentName::base()
-                && !terms.components.contains(*component)
-        };
-        if wanted.group.as_ref().is_some_and(lacks_group) || wanted.component.as_ref().is_some_and(lacks_component) {
-            return Err(Gap::Component);
-        }
-        let fits = |platform: &Platform| *platform == Platform::any() || terms.platforms.contains(platform);
-        if !terms.platforms.is_empty() && !fits(wanted.platform) {
-            return Err(Gap::Platform);
-        }
-        if !terms.channels.is_empty() && wanted.channels.is_some_and(|offered| offered.is_disjoint(&terms.channels)) {
-            return Err(Gap::Channel);
+        reaches(terms, wanted)?;
+        // Without such limits whoever is owed a release is owed every earlier one of its audience.
+        if !(terms.channels.is_empty() && terms.platforms.is_empty())
+            && let Carries::OthersToo(some_whole) = wanted.carries
+            && !some_whole(&mut |whole| {
+                reaches(terms, whole).is_ok() && covers_time(holding, whole, asking.now).is_ok()
+            })
+        {
+            return Err(Gap::Content);
         }
         if !terms.regions.is_empty() {
             let place = asking.place.place().ok_or(Gap::RegionUnknown)?;
@@ -419,6 +447,27 @@ impl AccountFacts {
         }
         Ok(())
     }
+}
+
+/// Whether terms speak of what is wanted at all, whoever and wherever the caller is.
+fn reaches(terms: &Terms, wanted: &Wanted<'_>) -> Result<(), Gap> {
+    if terms.product != *wanted.product {
+        return Err(Gap::Product);
+    }
+    let lacks_group = |group: &&AccessGroup| **group != AccessGroup::base() && !terms.groups.contains(*group);
+    let lacks_component = |component: &&ComponentName| {
+        !terms.components.is_empty() && **component != ComponentName::base() && !terms.components.contains(*component)
+    };
+    if wanted.group.as_ref().is_some_and(lacks_group) || wanted.component.as_ref().is_some_and(lacks_component) {
+        return Err(Gap::Component);
+    }
+    if !terms.fit_platform(wanted.platform) {
+        return Err(Gap::Platform);
+    }
+    if wanted.channels.is_some_and(|offered| !terms.fit_channels(offered)) {
+        return Err(Gap::Channel);
+    }
+    Ok(())
 }
 
 fn covers_time(holding: &Holding, wanted: &Wanted<'_>, now: UnixSeconds) -> Result<(), Gap> {

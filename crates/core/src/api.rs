@@ -10,6 +10,7 @@ use crate::keys::PublicKey;
 use crate::rollout::Minimum;
 use crate::time::UnixSeconds;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// `GET /v1/products/{p}/channels/{c}`: the offer, flattened.
 pub type ChannelAnswer = Offer;
@@ -91,6 +92,29 @@ pub struct MissingQuestion {
 pub struct MissingAnswer {
     /// In the order asked.
     pub missing: Vec<BlobId>,
+}
+
+/// `POST /admin/v1/products/{p}/reuse`: may a new release use parts of these blobs of earlier ones?
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReuseQuestion {
+    /// What the release runs on.
+    pub platform: Platform,
+    /// Channels that are to offer it; none is any that terms name.
+    #[serde(default)]
+    pub channels: BTreeSet<ChannelName>,
+    /// At most [`crate::limits::MISSING_BLOBS_MAX`] names.
+    pub blobs: Vec<BlobId>,
+}
+
+/// The answer: those of the named blobs that some who are owed the release would not be given, because their terms leave
+/// out the releases that the rest of the blob is content of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct ReuseAnswer {
+    /// Whether any terms of the product leave out channels or platforms. If none do, no blob is unfit.
+    pub limited: bool,
+    /// In the order asked.
+    pub unfit: Vec<BlobId>,
 }
 
 /// Answer to `PUT /admin/v1/blobs/{blob}`, and `penstock blob add --json`.

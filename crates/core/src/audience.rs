@@ -5,9 +5,9 @@
 //! which a property here proves. Products never share: classes, export classes and releases of another product change
 //! later, and nobody would take the content back.
 //!
-//! A channel, a platform, a region and a time are no part of it. Terms choose releases by them; which bytes of one
-//! audience's packs a release refers to does not depend on them. What must be hidden from somebody needs a component or
-//! an access group of its own.
+//! A channel, a platform, a region and a time are no part of it: they change while blobs stay. Terms choose releases by
+//! them, and a blob that several releases share is given to those only who are owed a release that all of it is content
+//! of (`entitle::decide_blob`).
 
 use crate::catalog::BlobMember;
 use crate::id::{AccessGroup, ComponentName};
@@ -46,7 +46,7 @@ impl BlobMember {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::{AccountFacts, Asking, Holding, Terms, Wanted};
+    use crate::account::{AccountFacts, Asking, Carries, Holding, Terms, Wanted};
     use crate::catalog::ReleaseState;
     use crate::id::{Platform, ProductId};
     use crate::place::Whereabouts;
@@ -99,6 +99,7 @@ mod tests {
             channels: None,
             registered: None,
             state: ReleaseState::Live,
+            carries: Carries::OwnContent,
         };
         let asking = Asking { now: UnixSeconds(1), place: Whereabouts::Known(None), device: None };
         facts.covers(&holding, &wanted, &asking).is_ok()

@@ -59,6 +59,10 @@ pub struct BlobMember {
     pub component: ComponentName,
     /// Who may read it.
     pub group: AccessGroup,
+    /// Whether everything in it is content of this release. A pack of an earlier release that this one uses a part of is
+    /// not: whoever may read it must be owed the rest, too.
+    #[serde(default)]
+    pub whole: bool,
 }
 
 /// A release as edges see it.

@@ -13,7 +13,7 @@ mod walk;
 pub use refusal::{Refusal, TokenFault};
 pub use walk::{Silent, Step, Walk, Walked, Witness};
 
-use crate::account::{AccountFacts, AccountKey, Asking, DeviceKey, Gap, Standing, TokenKey, Wanted};
+use crate::account::{AccountFacts, AccountKey, Asking, Carries, DeviceKey, Gap, Standing, TokenKey, Wanted};
 use crate::blob::BlobId;
 use crate::catalog::{AccessClass, Product, ReleaseState};
 use crate::id::{AccessGroup, ChannelName, ComponentName, Platform, ProductId};
@@ -83,6 +83,26 @@ pub struct BlobUse<'a> {
     pub registered: UnixSeconds,
     /// Whether it may still be fetched.
     pub state: ReleaseState,
+    /// Whether everything in the blob is content of that release.
+    pub whole: bool,
+}
+
+impl<'a> BlobUse<'a> {
+    /// What it is to terms; `None` while the product is not known.
+    fn wanted(&self) -> Option<(&'a Product, Wanted<'a>)> {
+        let product = self.product?;
+        let wanted = Wanted {
+            product: &product.id,
+            platform: self.platform,
+            component: Some(self.component),
+            group: Some(self.group),
+            channels: Some(self.channels),
+            registered: Some(self.registered),
+            state: self.state,
+            carries: Carries::OwnContent,
+        };
+        Some((product, wanted))
+    }
 }
 
 /// A verified token and what is known of its account. Whoever makes one has verified the token.
@@ -166,10 +186,13 @@ pub enum Verdict<G> {
 
 /// May this caller read this blob? One use that allows it is enough; of several refusals the one counts that helps the
 /// caller most.
+///
+/// Where terms name channels or platforms, a use by a release that only a part of the blob is content of does not allow it
+/// by itself: the same terms must reach a release that all of it is content of, be that one withdrawn or not.
 pub fn decide_blob<'a>(
     blob: BlobId,
     is_loose_open: bool,
-    uses: impl IntoIterator<Item = BlobUse<'a>>,
+    uses: impl IntoIterator<Item = BlobUse<'a>, IntoIter: Clone>,
     caller: Caller<'_>,
     scene: &Scene<'_>,
     witness: &mut impl Witness,
@@ -179,17 +202,16 @@ pub fn decide_blob<'a>(
         return Verdict::Allow(Grant { blob, visibility: Visibility::Public });
     }
     let mut refusal = Refusal::Unknown;
-    for one in uses {
-        let Some(product) = one.product else { continue };
-        let wanted = Wanted {
-            product: &product.id,
-            platform: one.platform,
-            component: Some(one.component),
-            group: Some(one.group),
-            channels: Some(one.channels),
-            registered: Some(one.registered),
-            state: one.state,
-        };
+    let uses = uses.into_iter();
+    let some_whole = |is_so: &mut dyn FnMut(&Wanted<'_>) -> bool| {
+        let mut whole = uses.clone().filter(|one| one.whole).filter_map(|one| one.wanted());
+        whole.any(|(_, wanted)| is_so(&wanted))
+    };
+    for one in uses.clone() {
+        let Some((product, mut wanted)) = one.wanted() else { continue };
+        if !one.whole {
+            wanted.carries = Carries::OthersToo(&some_whole);
+        }
         match decide(product, &wanted, caller, scene, witness) {
             Ok(visibility) => return Verdict::Allow(Grant { blob, visibility }),
             Err(found) => refusal = refusal.max(found),

@@ -188,6 +188,7 @@ const fn refusal_status(refusal: Refusal) -> u16 {
         | Refusal::ComponentNotIncluded
         | Refusal::PlatformNotIncluded
         | Refusal::ChannelNotIncluded
+        | Refusal::ContentNotIncluded
         | Refusal::RegionUnknown
         | Refusal::RegionNotIncluded
         | Refusal::EntitlementEnded

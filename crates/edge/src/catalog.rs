@@ -52,12 +52,13 @@ struct Names {
     parts: Vec<ReleasePart>,
 }
 
-/// Content of one component and access group of a release.
+/// Content of one component and access group of a release, in blobs that hold nothing else or in such that do.
 #[derive(Debug)]
 struct ReleasePart {
     release: u32,
     component: ComponentName,
     group: AccessGroup,
+    whole: bool,
 }
 
 /// What is known below one product's name. Releases, offers and policy may be told before the product itself.
@@ -84,29 +85,10 @@ struct ReleaseSeat {
 impl EdgeCatalog {
     /// Calls `decide` with what is known of a blob: whether it lies open, and its uses, newest release first, because that
     /// one is the most likely to be live.
-    pub fn with_blob<T>(
-        &self,
-        blob: &BlobId,
-        decide: impl FnOnce(bool, &mut dyn Iterator<Item = BlobUse<'_>>) -> T,
-    ) -> T {
-        let Some(entry) = self.blobs.get(blob) else { return decide(false, &mut std::iter::empty()) };
+    pub fn with_blob<T>(&self, blob: &BlobId, decide: impl FnOnce(bool, Uses<'_>) -> T) -> T {
+        let entry = self.blobs.get(blob).unwrap_or_default();
         let names = self.names();
-        let uses = entry.uses.iter().rev().filter_map(|&number| {
-            let part = names.parts.get(number as usize)?;
-            let seat = names.releases.get(part.release as usize)?;
-            let release = &seat.release;
-            Some(BlobUse {
-                product: names.products.get(&release.product).and_then(|mark| mark.product.as_ref()),
-                platform: &release.platform,
-                component: &part.component,
-                group: &part.group,
-                channels: &seat.channels,
-                registered: release.registered,
-                state: release.state,
-            })
-        });
-        let mut uses = uses;
-        decide(entry.loose == Some(Loose::Open), &mut uses)
+        decide(entry.loose == Some(Loose::Open), Uses { names: &names, parts: entry.uses.iter().rev() })
     }
 
     /// Calls `decide` with a product, when it is known.
@@ -277,6 +259,35 @@ fn render_release(release: &Release, rotations: &[Vec<u8>]) -> Document {
     Document::render(&ReleaseAnswer { release: release.clone(), rotations: rotations.to_vec() })
 }
 
+/// The uses of one blob.
+#[derive(Debug, Clone)]
+pub struct Uses<'a> {
+    names: &'a Names,
+    parts: std::iter::Rev<std::slice::Iter<'a, u32>>,
+}
+
+impl<'a> Iterator for Uses<'a> {
+    type Item = BlobUse<'a>;
+
+    fn next(&mut self) -> Option<BlobUse<'a>> {
+        self.parts.by_ref().find_map(|&number| {
+            let part = self.names.parts.get(number as usize)?;
+            let seat = self.names.releases.get(part.release as usize)?;
+            let release = &seat.release;
+            Some(BlobUse {
+                product: self.names.products.get(&release.product).and_then(|mark| mark.product.as_ref()),
+                platform: &release.platform,
+                component: &part.component,
+                group: &part.group,
+                channels: &seat.channels,
+                registered: release.registered,
+                state: release.state,
+                whole: part.whole,
+            })
+        })
+    }
+}
+
 fn number_of(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }
@@ -298,14 +309,15 @@ impl Names {
         let mut numbers = HashMap::new();
         for &at in &seat.parts {
             if let Some(part) = self.parts.get(at as usize) {
-                numbers.insert((part.component.clone(), part.group.clone()), at);
+                numbers.insert((part.component.clone(), part.group.clone(), part.whole), at);
             }
         }
         let mut uses = Vec::with_capacity(members.len());
-        for BlobMember { blob, component, group } in members {
-            let part = *numbers.entry((component, group)).or_insert_with_key(|(component, group)| {
+        for BlobMember { blob, component, group, whole } in members {
+            let part = *numbers.entry((component, group, whole)).or_insert_with_key(|(component, group, whole)| {
                 let at = number_of(self.parts.len());
-                self.parts.push(ReleasePart { release: number, component: component.clone(), group: group.clone() });
+                let (component, group) = (component.clone(), group.clone());
+                self.parts.push(ReleasePart { release: number, component, group, whole: *whole });
                 seat.parts.push(at);
                 at
             });

@@ -8,7 +8,7 @@ use crate::geo::Geo;
 use crate::passport::{Bearer, Passports, Presented};
 use crate::policy::Policies;
 use crate::turn::{self, Inquirer, Names};
-use penstock_core::account::Wanted;
+use penstock_core::account::{Carries, Wanted};
 use penstock_core::catalog::ReleaseState;
 use penstock_core::channel::Choice;
 use penstock_core::desk::{ExplainAnswer, ExplainQuestion, ExplainStep, Explainer};
@@ -77,6 +77,7 @@ impl Explainer for EdgeExplainer {
                     channels: channels.as_ref(),
                     registered: None,
                     state: ReleaseState::Live,
+                    carries: Carries::OwnContent,
                 };
                 let verdict = self.catalog.with_product(product, |known| {
                     decide_product(known.map(|known| (known, wanted)), caller, &scene, &mut walk)

@@ -360,7 +360,7 @@ impl<'a> Packer<'a> {
     fn close(&mut self) -> Result<(), FillError> {
         let Some(open) = self.open.take() else { return Ok(()) };
         let finished = open.writer.finish().map_err(FillError::Spool)?;
-        let pack = self.packs.number(finished.blob, self.fill.plans[open.component as usize].audience());
+        let pack = self.packs.made(finished.blob, self.fill.plans[open.component as usize].audience());
         for (chunk, place) in open.places {
             self.fill.chunks.set_place(chunk, Some(Place { pack, ..place })).map_err(FillError::Spool)?;
         }

@@ -6,19 +6,22 @@
 //! that a part of the manifest whose chunks did not change is the very same blob in release after
 //! release.
 //!
+//! Where terms leave out channels or platforms, a pack is not reused if some who are owed the new release would not be given
+//! it: they are not owed everything else that lies in it. The node says which.
+//!
 //! The cost does not grow with the product's history. Read are at most [`RECENT_MAX`] releases of
 //! this platform, as many of other platforms, and [`OFFERED_MAX`] that channels offer; each part
 //! once; a part at a time is decoded per thread. What only older releases hold is stored again.
 
 use crate::merge::{Chunks, Packs, Place};
 use crate::registry::{Registry, RegistryError};
-use penstock_core::api::ChannelRow;
+use penstock_core::api::{ChannelRow, ReuseQuestion};
 use penstock_core::audience::Audience;
 use penstock_core::blob::BlobId;
 use penstock_core::catalog::{Release, ReleaseState};
-use penstock_core::id::{AccessGroup, ComponentName, Platform};
+use penstock_core::id::{AccessGroup, ChannelName, ComponentName, Platform, ProductId};
 use penstock_core::keys::TrustSet;
-use penstock_core::limits::ENVELOPE_BYTES_MAX;
+use penstock_core::limits::{ENVELOPE_BYTES_MAX, MISSING_BLOBS_MAX};
 use penstock_core::manifest::{self, Expected, ManifestError, PartRef, VerifiedManifest};
 use penstock_frames::part::{ChunkPart, PartError};
 use std::collections::{HashMap, HashSet};
@@ -124,7 +127,19 @@ pub(crate) struct History<'a> {
     pub(crate) trust: &'a TrustSet,
     /// See [`worth_reading`].
     pub(crate) releases: Vec<&'a Release>,
+    pub(crate) product: &'a ProductId,
     pub(crate) platform: &'a Platform,
+    /// The channel that will offer the new release; `None` is any.
+    pub(crate) channel: Option<&'a ChannelName>,
+}
+
+/// What the node said of packs.
+#[derive(Debug, Default)]
+struct Fitness {
+    asked: HashSet<BlobId>,
+    unfit: HashSet<BlobId>,
+    /// No terms leave out anything, so that nothing needs to be asked.
+    is_unlimited: bool,
 }
 
 impl History<'_> {
@@ -139,14 +154,19 @@ impl History<'_> {
         // so that in each audience the release that counts most comes first.
         parts.sort_by_key(|known| !known.audience().is_base());
         let mut left = u64::from(chunks.len());
+        let mut fitness = Fitness::default();
         for batch in parts.chunks(READS_AT_ONCE) {
             if left == 0 {
                 break;
             }
             let read = at_once(batch, |known| read_chunk_part(self.registry, &known.part));
+            self.ask(&mut fitness, read.iter().flatten())?;
             for (known, part) in batch.iter().zip(read) {
                 match part {
-                    Ok(part) => left -= place_all(&part, known.audience(), chunks, packs).map_err(KnownError::Spool)?,
+                    Ok(part) => {
+                        let placed = place_all(&part, known.audience(), &fitness.unfit, chunks, packs);
+                        left -= placed.map_err(KnownError::Spool)?;
+                    }
                     Err(KnownError::Registry(error)) if error.is_not_found() => {}
                     Err(KnownError::Part { blob, source }) => {
                         tracing::warn!(%blob, error = %source, "a part of an earlier release is damaged: its content is stored again");
@@ -157,6 +177,23 @@ impl History<'_> {
         }
         known.chunks = drop_lost(self.registry, chunks, packs)?;
         Ok(known)
+    }
+
+    /// Asks which packs of the parts are unfit, as far as that was not asked before.
+    fn ask<'p>(&self, fitness: &mut Fitness, parts: impl Iterator<Item = &'p ChunkPart>) -> Result<(), KnownError> {
+        if fitness.is_unlimited {
+            return Ok(());
+        }
+        let packs = parts.flat_map(|part| part.packs.iter().copied());
+        let new: Vec<BlobId> = packs.filter(|pack| fitness.asked.insert(*pack)).collect();
+        for some in new.chunks(MISSING_BLOBS_MAX) {
+            let channels = self.channel.cloned().into_iter().collect();
+            let question = ReuseQuestion { platform: self.platform.clone(), channels, blobs: some.to_vec() };
+            let answer = self.registry.reuse(self.product, &question)?;
+            fitness.is_unlimited = !answer.limited;
+            fitness.unfit.extend(answer.unfit);
+        }
+        Ok(())
     }
 
     /// The chunk parts of all releases, each blob once, in the order in which they count.
@@ -225,7 +262,13 @@ fn at_once<I: Sync, T: Send>(items: &[I], work: impl Fn(&I) -> T + Sync) -> Vec<
 ///
 /// Releases of other publishers may refer to a pack from components of which neither covers the other. Then it is taken
 /// for that of the one that is met first, and what the other one has in it is stored again.
-fn place_all(part: &ChunkPart, audience: Audience<'_>, chunks: &Chunks, packs: &mut Packs) -> std::io::Result<u64> {
+fn place_all(
+    part: &ChunkPart,
+    audience: Audience<'_>,
+    unfit: &HashSet<BlobId>,
+    chunks: &Chunks,
+    packs: &mut Packs,
+) -> std::io::Result<u64> {
     let mut placed = 0;
     for chunk in &part.chunks {
         for (number, reader) in chunks.readable_with(&audience, &chunk.id)? {
@@ -233,7 +276,11 @@ fn place_all(part: &ChunkPart, audience: Audience<'_>, chunks: &Chunks, packs: &
                 continue;
             }
             let frame = &part.frames[chunk.frame as usize];
-            let pack = packs.number(part.packs[frame.pack as usize], audience);
+            let blob = part.packs[frame.pack as usize];
+            if unfit.contains(&blob) {
+                continue;
+            }
+            let pack = packs.number(blob, audience);
             if !packs.audience(pack).covers(&reader) {
                 continue;
             }

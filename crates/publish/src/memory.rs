@@ -4,7 +4,9 @@
 //! took effect, so that every interruption of a publish can be played.
 
 use crate::registry::{Content, Registry, RegistryError};
-use penstock_core::api::{ChannelRow, ChannelsAnswer, MoveChannel, RegisterRelease, ReleasesAnswer, SigningAnswer};
+use penstock_core::api::{
+    ChannelRow, ChannelsAnswer, MoveChannel, RegisterRelease, ReleasesAnswer, ReuseAnswer, ReuseQuestion, SigningAnswer,
+};
 use penstock_core::audience::Audience;
 use penstock_core::blob::BlobId;
 use penstock_core::catalog::{Release, ReleaseState};
@@ -198,6 +200,11 @@ impl Registry for MemoryRegistry {
 
     fn missing(&self, blobs: &[BlobId]) -> Result<Vec<BlobId>, RegistryError> {
         self.call(|inner| Ok(blobs.iter().filter(|blob| !inner.blobs.contains_key(blob)).copied().collect()))
+    }
+
+    /// It knows no terms, so that none leave out anything.
+    fn reuse(&self, product: &ProductId, _: &ReuseQuestion) -> Result<ReuseAnswer, RegistryError> {
+        self.call(|inner| inner.product(product).map(|_| ReuseAnswer { limited: false, unfit: Vec::new() }))
     }
 
     fn put_blob(&self, blob: &BlobId, content: Content<'_>) -> Result<(), RegistryError> {

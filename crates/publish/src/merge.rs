@@ -264,6 +264,8 @@ impl OwnAudience {
 pub(crate) struct Packs {
     list: Vec<(BlobId, OwnAudience)>,
     numbers: std::collections::HashMap<BlobId, u32>,
+    /// Those that this publish made, of this release's content and nothing else.
+    made: std::collections::BTreeSet<BlobId>,
 }
 
 impl Packs {
@@ -273,6 +275,17 @@ impl Packs {
             self.list.push((blob, OwnAudience::of(audience)));
             u32::try_from(self.list.len() - 1).expect("fewer packs than chunks")
         })
+    }
+
+    /// The number of a pack that was made here; it may be the very same as one of an earlier release.
+    pub(crate) fn made(&mut self, blob: BlobId, audience: Audience<'_>) -> u32 {
+        self.made.insert(blob);
+        self.number(blob, audience)
+    }
+
+    /// Packs of earlier releases, of which this one uses a part.
+    pub(crate) fn shared(&self) -> std::collections::BTreeSet<BlobId> {
+        self.list.iter().map(|(blob, _)| *blob).filter(|blob| !self.made.contains(blob)).collect()
     }
 
     /// The blob of a pack.

@@ -23,6 +23,7 @@ use penstock_core::id::{Platform, ProductId, Version};
 use penstock_core::keys::KeyError;
 use penstock_core::manifest::{Chunker, ManifestError};
 use penstock_frames::chunker::{ChunkerError, Cutter};
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 /// Why a publish did not come to its end. Nothing was offered; running it again goes on.
@@ -233,7 +234,9 @@ impl<'a> Run<'a> {
         if self.delegation(&self.signing)?.is_empty() {
             return Ok(());
         }
-        self.register(release.manifest, &lines)
+        // It is registered already, so that nobody takes this for the first word on it.
+        let shared = lines.iter().flat_map(|line| line.packs.iter().copied()).collect();
+        self.register(release.manifest, &lines, &shared)
     }
 
     fn anew(&self, build: &CutBuild, report: &mut PublishReport) -> Result<(), PublishError> {
@@ -248,7 +251,9 @@ impl<'a> Run<'a> {
             registry: self.registry,
             trust: &self.checked.publisher,
             releases: known::worth_reading(&self.releases, &channels, &self.request.platform),
+            product: &self.request.product,
             platform: &self.request.platform,
+            channel: self.request.channel.as_ref(),
         };
         let known = history.reuse(&build.chunks, &mut packs).map_err(|error| match error {
             KnownError::Registry(source) => PublishError::Node { doing: "read what is already published", source },
@@ -262,7 +267,7 @@ impl<'a> Run<'a> {
         report.new_content_bytes = filled.content_bytes;
         report.new_stored_bytes = filled.stored_bytes;
         let (manifest, lines) = self.manifest(build, &known, &packs, report)?;
-        self.register(manifest, &lines)
+        self.register(manifest, &lines, &packs.shared())
     }
 
     fn fill(&self, build: &CutBuild, packs: &mut Packs, report: &mut PublishReport) -> Result<Filled, PublishError> {
@@ -326,14 +331,14 @@ impl<'a> Run<'a> {
 
     /// Registers the release. When somebody else changed the product's delegation meanwhile, the node
     /// refuses ours; then it is asked again what is in force, and told again.
-    fn register(&self, manifest: BlobId, lines: &[Line]) -> Result<(), PublishError> {
+    fn register(&self, manifest: BlobId, lines: &[Line], shared: &BTreeSet<BlobId>) -> Result<(), PublishError> {
         self.progress.begin(Phase::Register, 0);
         let request = self.request;
         let mut release = RegisterRelease {
             version: request.version.clone(),
             platform: request.platform.clone(),
             manifest,
-            members: release::members(manifest, lines),
+            members: release::members(manifest, lines, shared),
             publisher: self.checked.publisher.to_string(),
             delegation: self.delegation(&self.signing)?,
         };

@@ -1,6 +1,8 @@
 //! The seam to a node: what a publish asks of it. Second implementation: [`crate::memory`].
 
-use penstock_core::api::{ChannelsAnswer, MoveChannel, RegisterRelease, ReleasesAnswer, SigningAnswer};
+use penstock_core::api::{
+    ChannelsAnswer, MoveChannel, RegisterRelease, ReleasesAnswer, ReuseAnswer, ReuseQuestion, SigningAnswer,
+};
 use penstock_core::blob::BlobId;
 use penstock_core::id::{ChannelName, ProductId};
 use std::path::Path;
@@ -104,6 +106,12 @@ pub trait Registry: Sync {
     /// # Errors
     /// [`RegistryError`].
     fn missing(&self, blobs: &[BlobId]) -> Result<Vec<BlobId>, RegistryError>;
+    /// Which blobs of earlier releases a new one had better not share; at most
+    /// [`penstock_core::limits::MISSING_BLOBS_MAX`] may be asked.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    fn reuse(&self, product: &ProductId, question: &ReuseQuestion) -> Result<ReuseAnswer, RegistryError>;
     /// Uploads a blob; the node keeps it only if its hash is its name.
     ///
     /// # Errors

@@ -62,7 +62,9 @@ pub(crate) fn sign(
 ///
 /// The first component is the base: whoever may read anything may read the root. A part is its component's. A pack is
 /// that of the only component whose chunks lie in it; one that several refer to is the base's, since no two others share.
-pub(crate) fn members(manifest: BlobId, lines: &[Line]) -> Vec<BlobMember> {
+///
+/// `shared` are packs of earlier releases that this one uses a part of; whatever else it has was made of its own content.
+pub(crate) fn members(manifest: BlobId, lines: &[Line], shared: &BTreeSet<BlobId>) -> Vec<BlobMember> {
     let mut owners: BTreeMap<BlobId, usize> = BTreeMap::new();
     for (index, line) in lines.iter().enumerate() {
         for pack in &line.packs {
@@ -75,7 +77,7 @@ pub(crate) fn members(manifest: BlobId, lines: &[Line]) -> Vec<BlobMember> {
     owners.insert(manifest, 0);
     let member = |(blob, owner): (BlobId, usize)| {
         let Component { name, group, .. } = &lines[owner].component;
-        BlobMember { blob, component: name.clone(), group: group.clone() }
+        BlobMember { blob, component: name.clone(), group: group.clone(), whole: !shared.contains(&blob) }
     };
     owners.into_iter().map(member).collect()
 }

@@ -14,7 +14,7 @@ mod world;
 use model::{Claim, Part, Step};
 use people::people;
 use proptest::prelude::*;
-use world::{World, now};
+use world::{Sold, World, now};
 
 fn part(component: &'static str) -> impl Strategy<Value = Part> {
     let group = prop_oneof![3 => Just("base"), 1 => Just("x"), 1 => Just("y")];
@@ -30,7 +30,7 @@ fn product() -> impl Strategy<Value = &'static str> {
 }
 
 fn publish() -> impl Strategy<Value = Step> {
-    let platform = prop_oneof![3 => Just("any"), 1 => Just("linux")];
+    let platform = prop_oneof![4 => Just("any"), 2 => Just("linux"), 1 => Just("windows")];
     let channel = prop_oneof![2 => Just(None), 2 => Just(Some("stable")), 1 => Just(Some("beta"))];
     let optional = |component| proptest::option::weighted(0.7, part(component));
     let claim = proptest::option::weighted(0.3, (any::<proptest::sample::Index>(), any::<proptest::sample::Index>()));
@@ -50,6 +50,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => publish(),
         1 => any::<proptest::sample::Index>().prop_map(Step::PublishAgain),
+        3 => (any::<proptest::sample::Index>(), prop_oneof![Just("stable"), Just("beta")])
+            .prop_map(|(release, channel)| Step::Move { release, channel }),
         1 => any::<proptest::sample::Index>().prop_map(Step::Withdraw),
         1 => any::<proptest::sample::Index>().prop_map(Step::Restore),
         1 => any::<proptest::sample::Index>().prop_map(Step::Open),
@@ -67,9 +69,10 @@ proptest! {
 
     #[test]
     fn nobody_reads_what_they_are_not_owed_and_everybody_installs_what_they_are(
+        sold in prop_oneof![2 => Just(Sold::FromTheBegin), 1 => Just(Sold::Later)],
         steps in proptest::collection::vec(step(), 3..10),
     ) {
-        let mut world = World::new();
+        let mut world = World::new(sold);
         for step in &steps {
             world.take(step);
         }
@@ -84,7 +87,7 @@ proptest! {
 /// language and in a demo.
 #[test]
 fn the_same_content_for_four_audiences_lies_four_times() {
-    let mut world = World::new();
+    let mut world = World::new(Sold::FromTheBegin);
     let files = |list: &[usize]| list.iter().copied().collect();
     let publish = |product, channel, parts| Step::Publish { product, platform: "any", channel, parts, claim: None };
     world.take(&publish(
@@ -115,7 +118,7 @@ fn the_same_content_for_four_audiences_lies_four_times() {
 #[test]
 fn a_wall_with_a_hole_is_noticed() {
     for (product, component, group) in [("demo", "base", "base"), ("game", "lang", "base"), ("game", "base", "base")] {
-        let mut world = World::new();
+        let mut world = World::new(Sold::FromTheBegin);
         let secret = Part { component: "dlc", group: "x", files: [3].into_iter().collect() };
         let base = || Part { component: "base", group: "base", files: [0].into_iter().collect() };
         let lang = Part { component: "lang", group: "base", files: [1].into_iter().collect() };

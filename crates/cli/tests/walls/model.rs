@@ -42,6 +42,11 @@ pub(crate) enum Step {
     },
     /// The same release once more.
     PublishAgain(proptest::sample::Index),
+    /// A channel moves to a release that is there, or back to one.
+    Move {
+        release: proptest::sample::Index,
+        channel: &'static str,
+    },
     Withdraw(proptest::sample::Index),
     Restore(proptest::sample::Index),
     /// The desk tries to open a blob of a release to everyone.
@@ -78,9 +83,9 @@ pub(crate) struct Product {
 /// How near one looks at a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Look {
-    /// May this very release be fetched? Channel, platform and withdrawal count.
+    /// May this very release be fetched? Whether it was withdrawn counts.
     Release,
-    /// Is its content owed at all? They choose among releases of one audience, and hide nothing within it.
+    /// Is its content owed at all?
     Content,
 }
 
@@ -110,11 +115,11 @@ pub(crate) fn is_owed(
             let has_component =
                 part.component == "base" || deal.components.is_empty() || deal.components.contains(&part.component);
             let has_group = part.group == "base" || deal.groups.contains(&part.group);
-            let fits = look == Look::Content
-                || (deal.channels.is_empty() || deal.channels.iter().any(|channel| release.channels.contains(channel)))
-                    && (deal.platforms.is_empty()
-                        || release.platform == "any"
-                        || deal.platforms.contains(&release.platform));
+            let has_channel =
+                deal.channels.is_empty() || deal.channels.iter().any(|channel| release.channels.contains(channel));
+            let has_platform =
+                deal.platforms.is_empty() || release.platform == "any" || deal.platforms.contains(&release.platform);
+            let fits = has_channel && has_platform;
             deal.product == product.name && is_time && has_component && has_group && fits
         }),
     }

@@ -43,9 +43,7 @@ pub(crate) fn people(begin: UnixSeconds, now: UnixSeconds) -> Vec<Person> {
     // Half of the history is theirs.
     let ends = Some(UnixSeconds(begin.0 + (now.0 - begin.0) / 2));
     deals.push(plain("demo"));
-    deals.push(Deal { channels: vec!["stable"], ..plain("game") });
-    deals.push(Deal { channels: vec!["beta"], groups: vec!["x"], ..plain("game") });
-    deals.push(Deal { platforms: vec!["linux"], components: vec!["dlc"], ..plain("game") });
+    deals.extend(limited());
     deals.push(Deal { ends, groups: vec!["x"], ..plain("game") });
     deals.push(Deal { ends, components: vec!["lang"], ..plain("game") });
     for deal in &deals {
@@ -62,6 +60,18 @@ pub(crate) fn people(begin: UnixSeconds, now: UnixSeconds) -> Vec<Person> {
     let abroad: Vec<Person> = people.iter().map(|one| Person { is_in_germany: true, ..one.clone() }).collect();
     people.extend(abroad);
     people
+}
+
+/// What was sold for some channels or platforms only.
+pub(crate) fn limited() -> Vec<Deal> {
+    vec![
+        Deal { channels: vec!["stable"], ..plain("game") },
+        Deal { channels: vec!["beta"], groups: vec!["x"], ..plain("game") },
+        Deal { channels: vec!["beta", "stable"], components: vec!["lang"], ..plain("game") },
+        Deal { platforms: vec!["linux"], components: vec!["dlc"], ..plain("game") },
+        Deal { platforms: vec!["windows"], channels: vec!["stable"], groups: vec!["x", "y"], ..plain("game") },
+        Deal { channels: vec!["stable"], ..plain("demo") },
+    ]
 }
 
 fn plain(product: &'static str) -> Deal {
@@ -84,11 +94,24 @@ fn person(is_known: bool, deals: Vec<Deal>) -> Person {
 }
 
 fn holding(deal: &Deal) -> Holding {
-    let mut terms = Terms::of(ProductId::new(deal.product).expect("name"));
-    terms.expiry = Expiry::Restrict;
-    terms.components = deal.components.iter().map(|name| ComponentName::new(name).expect("name")).collect();
-    terms.groups = deal.groups.iter().map(|name| AccessGroup::new(name).expect("name")).collect();
-    terms.channels = deal.channels.iter().map(|name| ChannelName::new(name).expect("name")).collect();
-    terms.platforms = deal.platforms.iter().map(|name| Platform::new(name).expect("name")).collect();
-    Holding { terms: Arc::new(terms), starts: UnixSeconds(0), ends: deal.ends }
+    Holding { terms: Arc::new(deal.terms()), starts: UnixSeconds(0), ends: deal.ends }
+}
+
+impl Deal {
+    /// Whether it leaves out releases by channel or platform.
+    pub(crate) fn is_limited(&self) -> bool {
+        !self.channels.is_empty() || !self.platforms.is_empty()
+    }
+
+    /// The deal as control and edges know it.
+    pub(crate) fn terms(&self) -> Terms {
+        let deal = self;
+        let mut terms = Terms::of(ProductId::new(deal.product).expect("name"));
+        terms.expiry = Expiry::Restrict;
+        terms.components = deal.components.iter().map(|name| ComponentName::new(name).expect("name")).collect();
+        terms.groups = deal.groups.iter().map(|name| AccessGroup::new(name).expect("name")).collect();
+        terms.channels = deal.channels.iter().map(|name| ChannelName::new(name).expect("name")).collect();
+        terms.platforms = deal.platforms.iter().map(|name| Platform::new(name).expect("name")).collect();
+        terms
+    }
 }

@@ -1,16 +1,18 @@
 //! A store, a control, a publisher and an edge's catalogue in one process; what is done to them and asked of them.
 
 use crate::model::{CONTENTS, Claim, Look, Part, Product, Published, Step, content, is_owed};
-use crate::people::Person;
+use crate::people::{Deal, Person, limited};
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
 use http::{Method, Request};
 use http_body_util::BodyExt as _;
 use penstock_control::{Control, ControlOptions, Credentials, Database};
-use penstock_core::api::{ChannelsAnswer, MoveChannel, RegisterRelease, ReleasesAnswer, SigningAnswer};
+use penstock_core::api::{
+    ChannelsAnswer, MoveChannel, RegisterRelease, ReleasesAnswer, ReuseAnswer, ReuseQuestion, SigningAnswer,
+};
 use penstock_core::blob::{BlobId, BlobSize, ChunkId};
-use penstock_core::catalog::{BlobMember, CatalogChange, CatalogSink};
+use penstock_core::catalog::{BlobMember, CatalogChange, CatalogSink, Release};
 use penstock_core::entitle::{Caller, Scene, Silent, Verdict, decide_blob};
 use penstock_core::id::{AccessGroup, ChannelName, ComponentName, Platform, ProductId, Version};
 use penstock_core::keys::TrustSet;
@@ -99,6 +101,15 @@ impl CatalogSink for Sink {
     }
 }
 
+/// When control hears of deals that are limited to channels or platforms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sold {
+    /// Before anything is published: all who have such a deal can install what it gives them.
+    FromTheBegin,
+    /// After everything: they may read nothing else either, and what shares packs with it they cannot install.
+    Later,
+}
+
 pub(crate) struct World {
     dir: tempfile::TempDir,
     memory: Arc<Memory>,
@@ -110,6 +121,7 @@ pub(crate) struct World {
     releases: Vec<Published>,
     begin: UnixSeconds,
     embargo: Embargo,
+    sold: Sold,
 }
 
 /// The node as the publisher sees it: control's own routes, without a socket between.
@@ -122,7 +134,7 @@ struct Node {
 }
 
 impl World {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(sold: Sold) -> Self {
         let dir = tempfile::tempdir().expect("dir");
         let (memory, catalog) = (Arc::new(Memory::default()), Arc::new(EdgeCatalog::default()));
         let options = ControlOptions {
@@ -144,9 +156,18 @@ impl World {
         let embargo = Embargo { version: 1, classes: BTreeMap::from([("strict".to_owned(), denied)]) };
         let (products, releases) = (BTreeMap::new(), Vec::new());
         let mut world =
-            Self { dir, memory, catalog, _control: control, node, products, releases, begin: now(), embargo };
+            Self { dir, memory, catalog, _control: control, node, products, releases, begin: now(), embargo, sold };
         world.set_access("game", "licensed");
         world.set_access("demo", "open");
+        if sold == Sold::FromTheBegin {
+            for (number, deal) in limited().iter().enumerate() {
+                let account = format!("holder-{number}");
+                let put = serde_json::json!({ "kind": "individual" });
+                world.node.call(Method::PUT, &format!("/accounts/{account}"), &put).expect("an account");
+                let given = serde_json::json!({ "account": account, "terms": deal.terms() });
+                world.node.call(Method::POST, "/entitlements", &given).expect("an entitlement");
+            }
+        }
         world
     }
 
@@ -179,6 +200,7 @@ impl World {
                     assert!(report.already_published);
                 }
             }
+            Step::Move { release, channel } => self.move_channel(release, channel),
             Step::Withdraw(index) => self.set_state(index, "withdraw", true),
             Step::Restore(index) => self.set_state(index, "restore", false),
             Step::Open(index) => {
@@ -200,22 +222,47 @@ impl World {
                 blob: *claim.blob.get(&blobs),
                 component: ComponentName::new(part.component).expect("name"),
                 group: AccessGroup::new(part.group).expect("name"),
+                whole: false,
             });
         }
         let done = self.run(&release, channel);
         let claimed = self.node.claim.lock().expect("lock").take().is_some();
-        match done {
+        let is_offered = match done {
             Ok(report) => {
                 release.manifest = report.manifest;
-                let path = format!("/products/{}/releases", release.product);
-                let listed: ReleasesAnswer = self.node.get(&path).expect("listed");
-                let same = listed.releases.iter().find(|one| one.manifest == release.manifest);
-                release.registered = same.expect("registered").registered;
-                self.releases.push(release);
+                true
             }
-            // Control refused what the wrong publisher claims; a right one is never refused.
-            Err(PublishError::Node { source, .. }) if claimed && is_refusal(&source) => {}
+            // Control refused what the wrong publisher claims, or to offer it; a right one is never refused.
+            Err(PublishError::Node { source, .. }) if claimed && is_refusal(&source) => false,
             Err(error) => panic!("{error:?}"),
+        };
+        let listed: ReleasesAnswer = self.node.get(&format!("/products/{}/releases", release.product)).expect("listed");
+        let is_same = |one: &&Release| one.version.as_str() == release.version;
+        if let Some(registered) = listed.releases.iter().find(is_same) {
+            (release.manifest, release.registered) = (registered.manifest, registered.registered);
+            if !is_offered {
+                release.channels.clear();
+            }
+            self.releases.push(release);
+        } else {
+            assert!(!is_offered, "what is offered is registered");
+        }
+    }
+
+    /// A move is refused only if somebody who is limited to the channel could not install the release.
+    fn move_channel(&mut self, index: &proptest::sample::Index, channel: &'static str) {
+        if self.releases.is_empty() {
+            return;
+        }
+        let at = index.index(self.releases.len());
+        let Published { product, version, platform, withdrawn, .. } = &self.releases[at];
+        let to = serde_json::json!({ "platform": platform, "version": version });
+        match self.node.call(Method::PUT, &format!("/products/{product}/channels/{channel}"), &to) {
+            Ok(_) => drop(self.releases[at].channels.insert(channel)),
+            Err(error) => {
+                assert!(error.is_conflict(), "{error:?}");
+                assert!(*withdrawn || self.sold == Sold::FromTheBegin, "nobody is limited to a channel: {error:?}");
+            }
         }
     }
 
@@ -271,7 +318,7 @@ impl World {
 
     /// Every blob that a release has.
     fn used_blobs(&self) -> Vec<BlobId> {
-        let is_used = |blob: &BlobId| self.catalog.with_blob(blob, |_, uses| uses.next().is_some());
+        let is_used = |blob: &BlobId| self.catalog.with_blob(blob, |_, mut uses| uses.next().is_some());
         self.memory.all().into_iter().map(|(blob, _)| blob).filter(is_used).collect()
     }
 
@@ -287,6 +334,7 @@ impl World {
             blob,
             component: ComponentName::new(component).expect("name"),
             group: AccessGroup::new(group).expect("name"),
+            whole: true,
         };
         self.catalog.apply(CatalogChange::Release { release, members: vec![member], channels: BTreeSet::new() });
     }
@@ -336,6 +384,9 @@ impl World {
 
     /// For every component of a release that somebody is owed: they may read all that it takes, and it comes out right.
     pub(crate) fn installs_what_is_owed(&self, person: &Person) -> Result<(), TestCaseError> {
+        if self.sold == Sold::Later && person.deals.iter().any(Deal::is_limited) {
+            return Ok(());
+        }
         for (release, part) in self.owed_parts(person, Look::Release) {
             let fetch = |blob: BlobId| -> Result<Bytes, TestCaseError> {
                 let what = || format!("{person:?} may not read {blob} of {} in {release:#?}", part.component);
@@ -449,6 +500,10 @@ impl Registry for Node {
     }
     fn missing(&self, blobs: &[BlobId]) -> Result<Vec<BlobId>, RegistryError> {
         Ok(blobs.iter().filter(|blob| self.memory.get(blob).is_none()).copied().collect())
+    }
+    fn reuse(&self, product: &ProductId, question: &ReuseQuestion) -> Result<ReuseAnswer, RegistryError> {
+        self.call(Method::POST, &format!("/products/{product}/reuse"), question)
+            .map(|bytes| serde_json::from_slice(&bytes).expect("the document"))
     }
     fn put_blob(&self, _: &BlobId, content: Content<'_>) -> Result<(), RegistryError> {
         let bytes = match content {

@@ -9,9 +9,10 @@ use crate::control::{Handle, Lane};
 use crate::error::CallError;
 use crate::permit::Permission;
 use crate::releases::{self, Members};
+use crate::walls;
 use axum::extract::State;
 use http::StatusCode;
-use penstock_core::api::{RegisterRelease, ReleasesAnswer};
+use penstock_core::api::{RegisterRelease, ReleasesAnswer, ReuseAnswer, ReuseQuestion};
 use penstock_core::catalog::{Release, ReleaseState};
 use penstock_core::desk::{ReleaseDetail, ReleasesQuery};
 use penstock_core::id::{Platform, ProductId, Version};
@@ -26,6 +27,12 @@ pub(super) fn routes() -> Routes {
     Routes::new()
         .add(get(all, Permission::CatalogueRead, "List a product's releases, newest first", list))
         .add(post(all, Permission::ReleasesWrite, "Register a release", register).answers(&[200, 201]))
+        .add(post(
+            "/admin/v1/products/{product}/reuse",
+            Permission::BlobsWrite,
+            "Which of these blobs a new release had better not share",
+            reuse,
+        ))
         .add(get(one, Permission::CatalogueRead, "Show a release", show))
         .add(post(withdrawn, Permission::ReleasesWithdraw, "Take a release back", withdraw))
         .add(post(restored, Permission::ReleasesWithdraw, "Give a release out again", restore))
@@ -59,6 +66,15 @@ async fn register(
     let (release, made) =
         handle.run(Lane::Check, move |node| releases::register(node, &actor, &product, &request)).await?;
     Ok(Answer(status(made), release))
+}
+
+async fn reuse(
+    State(handle): State<Handle>,
+    PathOf(product): PathOf<ProductId>,
+    JsonOf(question): JsonOf<ReuseQuestion>,
+) -> Result<Answer<ReuseAnswer>, CallError> {
+    let answer = handle.run(Lane::Read, move |node| walls::unfit(node, &product, &question)).await?;
+    Ok(Answer(StatusCode::OK, answer))
 }
 
 async fn show(

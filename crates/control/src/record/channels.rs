@@ -6,7 +6,7 @@ use penstock_core::catalog::Release;
 use penstock_core::id::{ChannelName, Platform, ProductId, Version};
 use penstock_core::statement::{Head, Pointer};
 use penstock_core::time::UnixSeconds;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A channel's head in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +91,23 @@ pub(crate) fn ever_offering(connection: &Connection, release: &Release) -> Resul
     let names = values![release.product.as_str(), release.platform.as_str(), release.version.as_str()];
     let channels = connection.query(sql, names, |row| name(&row.get::<String>(0)?, "channel"))?;
     Ok(channels.into_iter().collect())
+}
+
+/// The channels that ever offered each of a product's releases, by the release's number.
+pub(crate) fn ever_offered(
+    connection: &Connection,
+    product: &ProductId,
+) -> Result<BTreeMap<i64, BTreeSet<ChannelName>>, RecordError> {
+    let sql = "SELECT DISTINCT r.id, h.channel FROM heads h
+         JOIN releases r ON r.product = h.product AND r.platform = h.platform
+             AND (r.version = h.version OR r.version = h.fallback)
+         WHERE h.product = $1";
+    let mut found: BTreeMap<i64, BTreeSet<ChannelName>> = BTreeMap::new();
+    connection.for_each(sql, values![product.as_str()], |row| {
+        found.entry(row.get(0)?).or_default().insert(name(&row.get::<String>(1)?, "channel")?);
+        Ok::<_, RecordError>(())
+    })?;
+    Ok(found)
 }
 
 /// How many heads are in force.

@@ -6,7 +6,7 @@ use super::{ROWS_MAX, RecordError, from_sql, name, next_number, to_sql};
 use crate::sql::{Connection, Row, Value, placeholders, values};
 use penstock_core::account::{AccountId, Terms};
 use penstock_core::desk::{Entitlement, EntitlementState, EntitlementsQuery, Given};
-use penstock_core::id::PackageId;
+use penstock_core::id::{PackageId, ProductId};
 use penstock_core::time::UnixSeconds;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -225,6 +225,19 @@ pub(crate) fn terms_number_cached(
     };
     known.insert(body, number);
     Ok(number)
+}
+
+/// Terms of a product that name channels or platforms, and that somebody has or may yet be given.
+pub(crate) fn limiting(connection: &Connection, product: &ProductId) -> Result<Vec<Terms>, RecordError> {
+    let sql = r#"SELECT t.body FROM terms t
+        WHERE t.product = $1 AND (t.body LIKE '%"channels":[%' OR t.body LIKE '%"platforms":[%') AND (
+            EXISTS (SELECT 1 FROM entitlements e WHERE e.terms = t.id AND e.revoked IS NULL)
+            OR EXISTS (SELECT 1 FROM package_items i WHERE i.terms = t.id)
+            OR EXISTS (SELECT 1 FROM allocations a WHERE a.terms = t.id AND a.closed IS NULL))
+        ORDER BY t.id"#;
+    let all =
+        connection.query(sql, values![product.as_str()], |row| parse::<Terms>(&row.get::<String>(0)?, "terms"))?;
+    Ok(all.into_iter().filter(|terms| !terms.channels.is_empty() || !terms.platforms.is_empty()).collect())
 }
 
 /// What an entitlement or an allocation is of, from its columns: the body of its terms, and its package.

@@ -13,7 +13,7 @@ use penstock_core::desk::ReleasesQuery;
 use penstock_core::id::{Platform, ProductId, Version};
 use penstock_core::limits::{PAGE_ROWS_MAX, RELEASES_LISTED_MAX};
 use penstock_core::time::UnixSeconds;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A release and its number in the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,7 +68,8 @@ pub(crate) fn all(connection: &Connection) -> Result<Vec<ReleaseRow>, RecordErro
 
 /// A release's blobs, by name.
 pub(crate) fn members(connection: &Connection, id: i64) -> Result<Vec<BlobMember>, RecordError> {
-    let sql = "SELECT blob, component, access_group FROM release_blobs WHERE release_id = $1 ORDER BY blob, component";
+    let sql =
+        "SELECT blob, component, access_group, whole FROM release_blobs WHERE release_id = $1 ORDER BY blob, component";
     connection.query(sql, values![id], read_member)
 }
 
@@ -92,12 +93,13 @@ pub(crate) fn insert(connection: &Connection, release: &Release, members: &[Blob
     refer(connection, &sql, release_row, &[release.manifest])?;
     for some in members.chunks(ASKED_AT_ONCE) {
         let sql = format!(
-            "INSERT INTO release_blobs (release_id, blob, component, access_group) VALUES {}",
-            placeholders(some.len(), 4)
+            "INSERT INTO release_blobs (release_id, blob, component, access_group, whole) VALUES {}",
+            placeholders(some.len(), 5)
         );
-        let mut rows: Vec<Value<'_>> = Vec::with_capacity(some.len() * 4);
+        let mut rows: Vec<Value<'_>> = Vec::with_capacity(some.len() * 5);
         for member in some {
-            rows.extend(values![id, member.blob.as_bytes(), member.component.as_str(), member.group.as_str()]);
+            let (component, group) = (member.component.as_str(), member.group.as_str());
+            rows.extend(values![id, member.blob.as_bytes(), component, group, i64::from(member.whole)]);
         }
         let blobs: Vec<BlobId> = some.iter().map(|member| member.blob).collect();
         refer(connection, &sql, &rows, &blobs)?;
@@ -167,6 +169,53 @@ pub(crate) fn uses_of(connection: &Connection, blob: BlobId) -> Result<Vec<BlobU
         Ok::<_, RecordError>(())
     })?;
     Ok(uses)
+}
+
+/// Of `blobs`, those that some release lists.
+pub(crate) fn listed(connection: &Connection, blobs: &[BlobId]) -> Result<BTreeSet<BlobId>, RecordError> {
+    let mut found = BTreeSet::new();
+    for some in blobs.chunks(ASKED_AT_ONCE) {
+        let sql = format!("SELECT DISTINCT blob FROM release_blobs WHERE blob IN ({})", numbered(some.len()));
+        found.extend(connection.query(&sql, &bound(some), read_name)?);
+    }
+    Ok(found)
+}
+
+/// A release that all of a blob is content of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Filled {
+    pub(crate) release: i64,
+    pub(crate) platform: Platform,
+    pub(crate) version: Version,
+}
+
+/// Of each of `blobs`, the releases of a product that all of it is content of, oldest first.
+pub(crate) fn filled(
+    connection: &Connection,
+    product: &ProductId,
+    blobs: &[BlobId],
+) -> Result<BTreeMap<BlobId, Vec<Filled>>, RecordError> {
+    let mut found: BTreeMap<BlobId, Vec<Filled>> = BTreeMap::new();
+    for some in blobs.chunks(ASKED_AT_ONCE) {
+        let sql = format!(
+            "SELECT b.blob, r.id, r.platform, r.version FROM release_blobs b JOIN releases r ON r.id = b.release_id
+             WHERE b.blob IN ({}) AND b.whole = 1 AND r.product = ${} ORDER BY r.id",
+            numbered(some.len()),
+            some.len() + 1
+        );
+        let mut parameters = bound(some);
+        parameters.extend(values![product.as_str()]);
+        connection.for_each(&sql, &parameters, |row| {
+            let (platform, version): (String, String) = (row.get(2)?, row.get(3)?);
+            found.entry(read_name(row)?).or_default().push(Filled {
+                release: row.get(1)?,
+                platform: name(&platform, "platform")?,
+                version: name(&version, "version")?,
+            });
+            Ok::<_, RecordError>(())
+        })?;
+    }
+    Ok(found)
 }
 
 /// Releases that refer to any of `missing`, with how many and one of them.
@@ -244,6 +293,7 @@ fn read_member(row: &Row<'_>) -> Result<BlobMember, RecordError> {
         blob: blob_id(&blob)?,
         component: name(&component, "component")?,
         group: name(&group, "access group")?,
+        whole: row.get::<i64>(3)? == 1,
     })
 }
 
@@ -297,7 +347,8 @@ mod tests {
             registered: UnixSeconds(5),
             state: ReleaseState::Live,
         };
-        let member = |blob| BlobMember { blob, component: ComponentName::base(), group: AccessGroup::base() };
+        let member =
+            |blob| BlobMember { blob, component: ComponentName::base(), group: AccessGroup::base(), whole: true };
         let members = [member(manifest), member(pack)];
         let refused = |error| matches!(error, Err(RecordError::NoBlob(blob)) if blob == pack);
         let add = |blob| blobs::add(db, blob, BlobSize(1), UnixSeconds(5)).expect("added");
@@ -330,7 +381,7 @@ mod tests {
         let add_on = BlobId::of(b"add-on");
         add(add_on);
         let (version, component) = (Version::new("2").expect("name"), ComponentName::new("dlc").expect("name"));
-        let member = BlobMember { blob: add_on, component, group: AccessGroup::base() };
+        let member = BlobMember { blob: add_on, component, group: AccessGroup::base(), whole: true };
         insert(db, &Release { version, ..release }, &[member]).expect("all there");
         assert_eq!(ask("game", "dlc", "base", add_on), [], "its own");
         assert_eq!(ask("game", "dlc", "owners", add_on), [], "it is sold now");

@@ -50,6 +50,7 @@ const EXPECTED: &[(&str, &str)] = &[
     ),
     ("PUT /admin/v1/products/{product}/channels/{channel}", "release_manager"),
     ("GET /admin/v1/products/{product}/releases", "publisher release_manager support desk compliance auditor"),
+    ("POST /admin/v1/products/{product}/reuse", "publisher"),
     ("POST /admin/v1/products/{product}/releases", "publisher"),
     (
         "GET /admin/v1/products/{product}/releases/{version}",

@@ -90,6 +90,8 @@ pub enum Refusal {
     PlatformNotIncluded,
     /// The terms leave out the channels that the release was offered on.
     ChannelNotIncluded,
+    /// The terms leave out every release that all of the blob is content of.
+    ContentNotIncluded,
     /// The terms name regions, and nobody can say where the caller is.
     RegionUnknown,
     /// The terms name other regions.
@@ -126,13 +128,14 @@ pub enum Refusal {
 
 impl Refusal {
     /// All that carry nothing, for the documentation and its test; [`TokenFault::ALL`] are the others.
-    pub const PLAIN: [Self; 21] = [
+    pub const PLAIN: [Self; 22] = [
         Self::Unknown,
         Self::NotEntitled,
         Self::TokenTooNarrow,
         Self::ComponentNotIncluded,
         Self::PlatformNotIncluded,
         Self::ChannelNotIncluded,
+        Self::ContentNotIncluded,
         Self::RegionUnknown,
         Self::RegionNotIncluded,
         Self::EntitlementEnded,
@@ -158,6 +161,7 @@ impl Refusal {
             Gap::Component => Self::ComponentNotIncluded,
             Gap::Platform => Self::PlatformNotIncluded,
             Gap::Channel => Self::ChannelNotIncluded,
+            Gap::Content => Self::ContentNotIncluded,
             Gap::RegionUnknown => Self::RegionUnknown,
             Gap::Region => Self::RegionNotIncluded,
             Gap::Ended => Self::EntitlementEnded,
@@ -177,6 +181,7 @@ impl Refusal {
             Self::ComponentNotIncluded => "component_not_included",
             Self::PlatformNotIncluded => "platform_not_included",
             Self::ChannelNotIncluded => "channel_not_included",
+            Self::ContentNotIncluded => "content_not_included",
             Self::RegionUnknown => "region_unknown",
             Self::RegionNotIncluded => "region_not_included",
             Self::EntitlementEnded => "entitlement_ended",
@@ -205,6 +210,7 @@ impl Refusal {
             Self::ComponentNotIncluded => "the entitlement does not include this part of the product",
             Self::PlatformNotIncluded => "the entitlement does not include this platform",
             Self::ChannelNotIncluded => "the entitlement does not include this channel",
+            Self::ContentNotIncluded => "the entitlement does not include all releases whose content lies in this",
             Self::RegionUnknown => "the entitlement is for some regions, and the caller's is not known",
             Self::RegionNotIncluded => "the entitlement does not include this region",
             Self::EntitlementEnded => "the entitlement has ended",

@@ -63,6 +63,7 @@ impl Case {
             channels: &self.channels,
             registered: self.registered,
             state: self.state,
+            whole: true,
         };
         let caller = match &self.caller {
             None => Caller::Nobody,
@@ -493,6 +494,7 @@ fn of_several_uses_one_that_allows_is_enough_and_the_best_refusal_is_told() {
         channels: &channels,
         registered: UnixSeconds(1),
         state,
+        whole: true,
     };
     let scene = Scene { now: NOW, place: Whereabouts::Known(None), embargo: &Embargo::default() };
     let decide = |uses: &[BlobUse<'_>]| match decide_blob(

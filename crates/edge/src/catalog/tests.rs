@@ -14,8 +14,12 @@ fn product(id: &str, access: AccessClass) -> CatalogChange {
 }
 
 fn release(product: &str, version: &str, platform: &str, state: ReleaseState, blobs: &[BlobId]) -> CatalogChange {
-    let member =
-        |blob: &BlobId| BlobMember { blob: *blob, component: ComponentName::base(), group: AccessGroup::base() };
+    let member = |blob: &BlobId| BlobMember {
+        blob: *blob,
+        component: ComponentName::base(),
+        group: AccessGroup::base(),
+        whole: true,
+    };
     CatalogChange::Release {
         release: Release {
             product: ProductId::new(product).expect("name"),

@@ -11,7 +11,7 @@ use crate::turn::{self, Inquirer};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode};
-use penstock_core::account::Wanted;
+use penstock_core::account::{Carries, Wanted};
 use penstock_core::catalog::ReleaseState;
 use penstock_core::channel::Choice;
 use penstock_core::entitle::{ProductGrant, Refusal, Silent, Visibility, decide_product};
@@ -119,6 +119,7 @@ impl Server {
             channels: channels.as_ref(),
             registered: None,
             state: ReleaseState::Live,
+            carries: Carries::OwnContent,
         };
         self.decide(head, conn, |caller, scene| {
             self.catalog.with_product(product, |known| {

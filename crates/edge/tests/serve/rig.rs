@@ -369,8 +369,12 @@ pub(crate) fn release(
     state: ReleaseState,
     blobs: &[BlobId],
 ) -> CatalogChange {
-    let member =
-        |blob: &BlobId| BlobMember { blob: *blob, component: ComponentName::base(), group: AccessGroup::base() };
+    let member = |blob: &BlobId| BlobMember {
+        blob: *blob,
+        component: ComponentName::base(),
+        group: AccessGroup::base(),
+        whole: true,
+    };
     let release = Release {
         product: ProductId::new(product).expect("a name"),
         platform: Platform::new(platform).expect("a name"),

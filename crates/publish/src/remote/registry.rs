@@ -3,7 +3,8 @@
 use super::client::AdminClient;
 use crate::registry::{Content, Registry, RegistryError};
 use penstock_core::api::{
-    ChannelsAnswer, MissingAnswer, MissingQuestion, MoveChannel, RegisterRelease, ReleasesAnswer, SigningAnswer,
+    ChannelsAnswer, MissingAnswer, MissingQuestion, MoveChannel, RegisterRelease, ReleasesAnswer, ReuseAnswer,
+    ReuseQuestion, SigningAnswer,
 };
 use penstock_core::blob::BlobId;
 use penstock_core::id::{ChannelName, ProductId};
@@ -54,6 +55,10 @@ impl Registry for HttpRegistry {
             missing.extend(answer.missing);
         }
         Ok(missing)
+    }
+
+    fn reuse(&self, product: &ProductId, question: &ReuseQuestion) -> Result<ReuseAnswer, RegistryError> {
+        self.client.post_json_again(&format!("/admin/v1/products/{product}/reuse"), question)
     }
 
     fn put_blob(&self, blob: &BlobId, content: Content<'_>) -> Result<(), RegistryError> {

@@ -2,7 +2,9 @@
 //! force already. So publishes beside each other come through.
 
 use crate::common::*;
-use penstock_core::api::{ChannelsAnswer, MoveChannel, RegisterRelease, ReleasesAnswer, SigningAnswer};
+use penstock_core::api::{
+    ChannelsAnswer, MoveChannel, RegisterRelease, ReleasesAnswer, ReuseAnswer, ReuseQuestion, SigningAnswer,
+};
 use penstock_core::blob::BlobId;
 use penstock_core::id::{ChannelName, Platform, ProductId};
 use penstock_core::sign::SecretKey;
@@ -86,6 +88,9 @@ impl Registry for Busy<'_> {
     }
     fn missing(&self, blobs: &[BlobId]) -> Result<Vec<BlobId>, RegistryError> {
         self.node.missing(blobs)
+    }
+    fn reuse(&self, product: &ProductId, question: &ReuseQuestion) -> Result<ReuseAnswer, RegistryError> {
+        self.node.reuse(product, question)
     }
     fn put_blob(&self, blob: &BlobId, content: Content<'_>) -> Result<(), RegistryError> {
         self.node.put_blob(blob, content)

@@ -1,7 +1,9 @@
 //! The publisher's memory does not grow with the build.
 
 use crate::common::*;
-use penstock_core::api::{ChannelsAnswer, MoveChannel, RegisterRelease, ReleasesAnswer, SigningAnswer};
+use penstock_core::api::{
+    ChannelsAnswer, MoveChannel, RegisterRelease, ReleasesAnswer, ReuseAnswer, ReuseQuestion, SigningAnswer,
+};
 use penstock_core::blob::BlobId;
 use penstock_core::id::{ChannelName, ProductId};
 use penstock_publish::{Content, Registry, RegistryError, Silent, publish};
@@ -31,6 +33,9 @@ impl Registry for Forgetful {
     }
     fn missing(&self, blobs: &[BlobId]) -> Result<Vec<BlobId>, RegistryError> {
         Ok(blobs.to_vec())
+    }
+    fn reuse(&self, _: &ProductId, _: &ReuseQuestion) -> Result<ReuseAnswer, RegistryError> {
+        Ok(ReuseAnswer { limited: false, unfit: Vec::new() })
     }
     fn put_blob(&self, _: &BlobId, _: Content<'_>) -> Result<(), RegistryError> {
         Ok(())

@@ -20,6 +20,7 @@ fn nobody_asks_where_a_caller_is_unless_something_turns_on_it() {
             channels: &channels,
             registered: case.registered,
             state: case.state,
+            whole: true,
         };
         let Some(Ok(passport)) = &case.caller else { panic!("a known caller") };
         let scene = Scene { now: NOW, place: Whereabouts::Found(&find), embargo: &case.embargo };
