@@ -230,6 +230,9 @@ pub enum CallError {
         /// Who may read it, and a release that refers to it. Boxed, because it is four names.
         owner: Box<BlobOwner>,
     },
+    /// As [`Self::Audience`], to somebody who may not know whose it is.
+    #[error("blob {0} is not this product's: publish this content in packs of its own")]
+    AudienceElsewhere(BlobId),
     /// The blob is part of a release.
     #[error("blob {blob} is part of release {version} of {product}")]
     InUse {
@@ -349,6 +352,7 @@ impl CallError {
             | Self::DoneBefore
             | Self::PartSize { .. }
             | Self::Audience { .. }
+            | Self::AudienceElsewhere(_)
             | Self::InUse { .. }
             | Self::OffersWithdrawn(_)
             | Self::OffersIncomplete { .. }

@@ -54,6 +54,7 @@ pub(crate) fn greet(node: &Node, after: Option<u64>, mark: Option<Mark>) -> Resu
             format: FORMAT,
             channel_key: node.keys.channel.public(),
             token_key: node.keys.token.public(),
+            link_key: node.keys.link.public(),
             pseudonym_key: node.keys.pseudonyms,
             newest,
             oldest,

@@ -72,16 +72,27 @@ pub(crate) fn register(
     let manifest = read_manifest(node, request.manifest)?;
     let mut looks = 1;
     loop {
-        let checked = check(node, product, request, &manifest)?;
+        let checked = check(node, product, request, &manifest).map_err(|error| for_eyes_of(actor, error))?;
         if checked.new.is_some() {
             remember(node, &checked.members)?;
         }
         let if_changed = if looks < LOOKS_MAX { IfChanged::LookAgain } else { IfChanged::CheckLocked };
         let commit = |batch: &mut Batch<'_>| commit(node, batch, product, request, checked, if_changed);
-        if let Some(done) = node.record.write(actor, node.now(), commit)? {
+        let done = node.record.write(actor, node.now(), commit).map_err(|error| for_eyes_of(actor, error))?;
+        if let Some(done) = done {
             return Ok(done);
         }
         looks += 1;
+    }
+}
+
+/// Who owns a blob is not said to somebody who may not know of that product: a blob's hash tells nobody where it belongs.
+fn for_eyes_of(actor: &Actor, error: CallError) -> CallError {
+    match error {
+        CallError::Audience { blob, owner } if actor.require_product(&owner.product).is_err() => {
+            CallError::AudienceElsewhere(blob)
+        }
+        other => other,
     }
 }
 

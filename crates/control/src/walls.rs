@@ -63,7 +63,7 @@ pub(crate) fn unfit(node: &Node, product: &ProductId, question: &ReuseQuestion) 
     })
 }
 
-/// Refuses to let a channel offer what some who are limited to it could not install.
+/// Refuses to let a channel offer, for the first time, what some who are limited to it could not install.
 pub(crate) fn check_offer(
     connection: &Connection,
     product: &ProductId,
@@ -78,8 +78,12 @@ pub(crate) fn check_offer(
     if terms.is_empty() || shared.is_empty() {
         return Ok(());
     }
-    let filled = releases::filled(connection, product, &shared)?;
     let offered = ever_offered(connection, product)?;
+    // Back to what was there before, or the very same again: nobody has less than they had.
+    if offered.get(&row.id).is_some_and(|channels| channels.contains(channel)) {
+        return Ok(());
+    }
+    let filled = releases::filled(connection, product, &shared)?;
     for blob in shared {
         let others = wholes(&filled, &blob);
         if let Some(terms) = left_out(&terms, others, &offered) {

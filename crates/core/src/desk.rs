@@ -465,6 +465,9 @@ pub struct ExplainQuestion {
     /// The token that the caller sends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
+    /// The link that the caller uses: its value, or the path or URL that carries it. Not beside `token`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
     /// An account, as if it had sent a token for all it holds. Not beside `token`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,

@@ -84,6 +84,8 @@ pub struct Hello {
     pub channel_key: PublicKey,
     /// The key that verifies control's own tokens.
     pub token_key: PublicKey,
+    /// The key that verifies control's own links.
+    pub link_key: PublicKey,
     /// What makes the fleet's pseudonyms. Secret.
     #[serde(with = "pseudonym_text")]
     pub pseudonym_key: PseudonymKey,

@@ -199,6 +199,13 @@ impl Embargo {
         let mut rulings = [&rules.elsewhere, &rules.unknown].into_iter().chain(rules.regions.values());
         rulings.all(|ruling| *ruling == Ruling::Allow)
     }
+    /// Whether it says of any region something else than of a place that nobody knows: then one has to know places.
+    #[must_use]
+    pub fn needs_places(&self) -> bool {
+        self.classes.values().any(|rules| {
+            rules.elsewhere != rules.unknown || rules.regions.values().any(|ruling| *ruling != rules.unknown)
+        })
+    }
     /// What the policy says of a class at a place.
     #[must_use]
     pub fn ruling(&self, class: &str, place: Option<&Place>) -> Ruling {

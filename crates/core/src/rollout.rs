@@ -282,19 +282,7 @@ impl Step {
     }
 }
 
-/// A rollout with more steps than are looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a rollout has at most {STEPS_MAX} steps, this one has {0}")]
-pub struct TooManySteps(pub usize);
-
 impl Rollout {
-    /// Whether it keeps the bounds. Called before it is stored.
-    ///
-    /// # Errors
-    /// [`TooManySteps`].
-    pub const fn check(&self) -> Result<(), TooManySteps> {
-        if self.steps.len() > STEPS_MAX { Err(TooManySteps(self.steps.len())) } else { Ok(()) }
-    }
     /// Whether the asker is offered the target.
     #[must_use]
     pub fn turn(&self, asker: &Asker<'_>, now: UnixSeconds) -> Turn {
@@ -310,11 +298,6 @@ impl Rollout {
             None if asker.by_hand && self.manual_check == ManualCheck::Bypasses => Turn::TargetByHand,
             None => Turn::Waiting,
         }
-    }
-    /// The version that the asker should install.
-    #[must_use]
-    pub fn version(&self, asker: &Asker<'_>, now: UnixSeconds) -> &Version {
-        if self.turn(asker, now).is_target() { &self.target } else { &self.fallback }
     }
 }
 
@@ -404,14 +387,6 @@ mod tests {
             assert_eq!(two.turn(&asker("x"), UnixSeconds(now)), turn, "{now}");
         }
         assert_eq!(rollout(Vec::new()).turn(&asker("x"), UnixSeconds(9)), Turn::Waiting, "it starts with nobody");
-        assert_eq!(two.version(&asker("x"), UnixSeconds(250)), &version("2"));
-        assert_eq!(two.version(&asker("x"), UnixSeconds(300)), &version("1"));
-    }
-
-    #[test]
-    fn steps_are_bounded() {
-        assert_eq!(rollout(vec![step(0, "1"); STEPS_MAX]).check(), Ok(()));
-        assert_eq!(rollout(vec![step(0, "1"); STEPS_MAX + 1]).check(), Err(TooManySteps(STEPS_MAX + 1)));
     }
 
     #[test]

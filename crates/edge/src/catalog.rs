@@ -12,6 +12,7 @@ pub use offered::Offered;
 
 use self::blobs::Blobs;
 use self::offered::{Standing, Told};
+use penstock_core::account::{Carries, Wanted};
 use penstock_core::api::{CatalogAnswer, ReleaseAnswer};
 use penstock_core::blob::BlobId;
 use penstock_core::catalog::{AccessClass, BlobMember, CatalogChange, Offer, Product, Release, ReleaseState};
@@ -95,6 +96,37 @@ impl EdgeCatalog {
     pub fn with_product<T>(&self, product: &ProductId, decide: impl FnOnce(Option<&Product>) -> T) -> T {
         let names = self.names();
         decide(names.products.get(product).and_then(|mark| mark.product.as_ref()))
+    }
+
+    /// Calls `decide` with a product, when it is known, and what terms may say of one of its releases: of the product alone
+    /// while there is no such release, or several and no platform was named.
+    pub fn with_release<T>(
+        &self,
+        product: &ProductId,
+        version: &Version,
+        platform: Option<&Platform>,
+        decide: impl FnOnce(Option<(&Product, Wanted<'_>)>) -> T,
+    ) -> T {
+        let names = self.names();
+        let Some(mark) = names.products.get(product) else { return decide(None) };
+        let found = mark.releases.get(version).map(|platforms| Found::choose(platforms, platform));
+        let seat = match found {
+            Some(Found::One(number)) => names.releases.get(*number as usize),
+            _ => None,
+        };
+        let any = Platform::any();
+        let release = seat.map(|seat| &seat.release);
+        let wanted = Wanted {
+            product,
+            platform: release.map_or(platform.unwrap_or(&any), |release| &release.platform),
+            component: None,
+            group: None,
+            channels: seat.map(|seat| &seat.channels),
+            registered: release.map(|release| release.registered),
+            state: release.map_or(ReleaseState::Live, |release| release.state),
+            carries: Carries::OwnContent,
+        };
+        decide(mark.product.as_ref().map(|product| (product, wanted)))
     }
 
     /// What a channel offers for a platform, to a caller that has a version. Without a platform: for `any`, else for the

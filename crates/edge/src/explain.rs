@@ -5,7 +5,7 @@
 
 use crate::catalog::{EdgeCatalog, Found};
 use crate::geo::Geo;
-use crate::passport::{Bearer, Passports, Presented};
+use crate::passport::{Bearer, Passports, Presented, Proof};
 use crate::policy::Policies;
 use crate::turn::{self, Inquirer, Names};
 use penstock_core::account::{Carries, Wanted};
@@ -13,9 +13,10 @@ use penstock_core::catalog::ReleaseState;
 use penstock_core::channel::Choice;
 use penstock_core::desk::{ExplainAnswer, ExplainQuestion, ExplainStep, Explainer};
 use penstock_core::entitle::{
-    Caller, Passport, Refusal, Scene, Step, Verdict, Walk, Walked, decide_blob, decide_product,
+    Caller, Passport, Refusal, Scene, Step, TokenFault, Verdict, Walk, Walked, decide_blob, decide_product,
 };
 use penstock_core::id::{ChannelName, Platform, ProductId};
+use penstock_core::link::{self, RawLink};
 use penstock_core::place::{Place, Whereabouts};
 use penstock_core::reply::Problem;
 use penstock_core::request::InstallId;
@@ -41,10 +42,16 @@ pub struct EdgeExplainer {
 impl Explainer for EdgeExplainer {
     fn explain(&self, question: &ExplainQuestion) -> ExplainAnswer {
         let now = (self.clock)();
-        let presented = match (&question.token, &question.account) {
-            (Some(token), _) => Some(self.passports.of(format!("Bearer {token}").as_bytes(), None, now)),
-            (None, Some(account)) => Some(Presented::Known(self.passports.as_if(everything(account, now)))),
-            (None, None) => None,
+        let mut first = None;
+        let presented = match (&question.token, &question.link, &question.account) {
+            (Some(token), ..) => Some(self.passports.of(format!("Bearer {token}").as_bytes(), None, now)),
+            (None, Some(link), _) => {
+                let (presented, step) = self.link(link, &path(question), now);
+                first = Some(step);
+                Some(presented)
+            }
+            (None, None, Some(account)) => Some(Presented::Known(self.passports.as_if(everything(account, now)))),
+            (None, None, None) => None,
         };
         let caller = match &presented {
             None => Caller::Nobody,
@@ -109,12 +116,48 @@ impl Explainer for EdgeExplainer {
             allowed: refusal.is_none(),
             code: refusal.map(|refusal| refusal.code().to_owned()),
             status: refusal.map_or(200, |refusal| Problem::Refused(refusal).status()),
-            steps: walk.0.into_iter().map(step).chain(turn).collect(),
+            steps: first.into_iter().chain(walk.0.into_iter().map(step)).chain(turn).collect(),
         }
     }
 }
 
 impl EdgeExplainer {
+    /// Who comes with a link to ask for a path, and what there is to say of it. Nothing is said of what a link that nobody
+    /// signed claims.
+    fn link(&self, given: &str, path: &str, now: UnixSeconds) -> (Presented, ExplainStep) {
+        let query = given.split_once('?').map_or(given, |(_, query)| query);
+        let text = match link::of_query(query) {
+            Ok(found) => Ok(found.unwrap_or(query)),
+            Err(fault) => Err(fault),
+        };
+        let presented = match text {
+            Ok(text) => self.passports.of_proof(Proof::Link { text, path }, None, now),
+            Err(fault) => Presented::Faulty(fault),
+        };
+        let key = text.ok().and_then(|text| RawLink::read(text).ok()).map(|link| link.key());
+        let key = key.map_or_else(|| "no key".to_owned(), |key| format!("key {key}"));
+        let (finding, refusal) = match &presented {
+            Presented::Known(passport) => {
+                let prefix = passport.narrowing().and_then(|narrowing| narrowing.path.as_ref());
+                let prefix = prefix.map_or_else(String::new, ToString::to_string);
+                let until = passport.expires.0;
+                (format!("it is signed with {key}, for {prefix} and what lies below, until {until}"), None)
+            }
+            Presented::Elsewhere => {
+                (format!("it is signed with {key}, and not for {path}"), Some(Refusal::TokenTooNarrow))
+            }
+            Presented::Faulty(fault @ TokenFault::KeyUnknown) => {
+                let words =
+                    "unknown key id: links of control's own key are known with its feed, others by tokens.link_keys";
+                (format!("it names {key}, {words}"), Some(Refusal::Token(*fault)))
+            }
+            Presented::Faulty(fault) => (format!("it names {key}: {}", fault.words()), Some(Refusal::Token(*fault))),
+            Presented::Busy | Presented::TooMany { .. } => ("nobody looked at it".to_owned(), None),
+        };
+        let code = refusal.map(|refusal| refusal.code().to_owned());
+        (presented, ExplainStep { step: "link".to_owned(), finding, code })
+    }
+
     /// What the channel answers, after the caller was let in: segments, the turn, the oldest supported version.
     fn turn(
         &self,
@@ -178,6 +221,16 @@ impl EdgeExplainer {
             steps.push(step("minimum", format!("{} is the oldest supported version: {must}", minimum.version)));
         }
         steps
+    }
+}
+
+/// The path that the question is about.
+fn path(question: &ExplainQuestion) -> String {
+    match (&question.blob, &question.product, &question.channel) {
+        (Some(blob), ..) => format!("/v1/blobs/{blob}"),
+        (None, Some(product), Some(channel)) => format!("/v1/products/{product}/channels/{channel}"),
+        (None, Some(product), None) => format!("/v1/products/{product}"),
+        (None, None, _) => String::new(),
     }
 }
 

@@ -133,12 +133,6 @@ impl Geo {
         place
     }
 
-    /// Whether there is a database, and when it was built, in seconds since 1970.
-    #[must_use]
-    pub fn built(&self) -> Option<u64> {
-        self.current.load().as_ref().map(|atlas| atlas.reader.metadata().build_epoch)
-    }
-
     fn replace(&self, bytes: Vec<u8>, file: &Path) -> Result<(), GeoError> {
         let hash = blake3::hash(&bytes);
         if self.current.load().as_ref().is_some_and(|atlas| atlas.hash == hash) {

@@ -202,7 +202,12 @@ impl Passports {
     /// Who asks with this value of `Authorization`.
     #[must_use]
     pub fn of(&self, authorization: &[u8], from: Option<IpAddr>, now: UnixSeconds) -> Presented {
-        let proof = Proof::Token(authorization);
+        self.of_proof(Proof::Token(authorization), from, now)
+    }
+
+    /// Who asks with this proof.
+    #[must_use]
+    pub fn of_proof(&self, proof: Proof<'_>, from: Option<IpAddr>, now: UnixSeconds) -> Presented {
         let Some(hash) = self.hash(proof) else { return Presented::Faulty(TokenFault::Malformed) };
         presented(proof, self.look_up(&hash, proof, from, now))
     }

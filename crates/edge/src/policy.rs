@@ -12,6 +12,7 @@ use penstock_core::place::Embargo;
 use penstock_core::segment::Segment;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Every segment that there is.
 pub type Segments = BTreeMap<SegmentName, Arc<Segment>>;
@@ -23,6 +24,8 @@ pub struct Policies {
     segments: ArcSwap<Segments>,
     brakes: ArcSwap<Vec<BrakeOn>>,
     rates: Rates,
+    /// Whether this node can look up where somebody is.
+    sees_places: AtomicBool,
 }
 
 impl Policies {
@@ -36,6 +39,19 @@ impl Policies {
     pub fn set_embargo(&self, embargo: Embargo) {
         tracing::info!(version = embargo.version, classes = embargo.classes.len(), "the embargo policy is new");
         self.embargo.store(Arc::new(embargo));
+        self.warn_if_blind();
+    }
+
+    /// Says so when the embargo turns on places and nobody here knows any.
+    fn warn_if_blind(&self) {
+        let embargo = self.embargo.load();
+        if embargo.needs_places() && !self.sees_places.load(Ordering::Relaxed) {
+            tracing::warn!(
+                version = embargo.version,
+                "the embargo names regions, and there is no database of places: everybody is treated as being in a place \
+                 that nobody knows; set geo.database"
+            );
+        }
     }
 
     /// The segments.
@@ -82,6 +98,8 @@ impl Policies {
     /// Takes what the configuration says, at the start and on reload.
     pub fn configure(&self, config: &Checked) {
         self.rates.set(config.rates.clone());
+        self.sees_places.store(config.geo.database.is_some(), Ordering::Relaxed);
+        self.warn_if_blind();
         if **self.brakes.load() != config.rollouts.brakes {
             for brake in &config.rollouts.brakes {
                 tracing::warn!(%brake, "rollouts are held back on this node: everybody gets the fallback");

@@ -26,7 +26,7 @@ mod testing;
 mod verifier;
 
 pub use crate::web::{TlsSetupError, UrlError, WebUrl as JwksUrl, client_config};
-pub use claims::{ATTRIBUTE_BYTES_MAX, ATTRIBUTES_MAX, Claims, DATE_SECONDS_MAX, DEVICE_BYTES_MAX};
+pub use claims::{Claims, DATE_SECONDS_MAX, DEVICE_BYTES_MAX};
 pub use fetch::{FetchError, Fetched, HttpFetcher, JwksFetcher};
 pub use issuer::{
     AUDIENCES_MAX, ISSUER_NAME_BYTES_MAX, ISSUER_TEXT_BYTES_MAX, Issuer, IssuerError, LEEWAY_SECONDS_DEFAULT,

@@ -526,8 +526,11 @@ pub(crate) struct Explain {
     /// File with the caller's token; PENSTOCK_TOKEN when left out, none when that is unset too.
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
+    /// File with the link that the caller uses, as `link new` prints it.
+    #[arg(long, value_name = "FILE", conflicts_with = "token_file")]
+    pub(crate) link_file: Option<PathBuf>,
     /// The account, as if it had sent a token for all that it holds.
-    #[arg(long, value_name = "ACCOUNT", conflicts_with = "token_file")]
+    #[arg(long, value_name = "ACCOUNT", conflicts_with_all = ["token_file", "link_file"])]
     pub(crate) account: Option<String>,
     /// Where the caller is, such as DE or US-CA; without it and --address, nobody knows.
     #[arg(long, value_name = "REGION")]

@@ -14,9 +14,13 @@ pub(crate) fn run(args: Explain, output: &Output) -> Done {
     if args.blob.is_none() && args.product.is_none() {
         return Err(Failure::usage("name a --blob or a --product"));
     }
-    let token = match &args.account {
-        Some(_) => None,
-        None => secrets::from_file_or_env(args.token_file.as_deref(), "PENSTOCK_TOKEN")?
+    let link = match &args.link_file {
+        Some(file) => secrets::from_file_or_env(Some(file), "PENSTOCK_LINK")?.map(|secret| secret.reveal().to_owned()),
+        None => None,
+    };
+    let token = match (&args.account, &link) {
+        (Some(_), _) | (_, Some(_)) => None,
+        (None, None) => secrets::from_file_or_env(args.token_file.as_deref(), "PENSTOCK_TOKEN")?
             .map(|secret| secret.reveal().to_owned()),
     };
     let question = ExplainQuestion {
@@ -25,6 +29,7 @@ pub(crate) fn run(args: Explain, output: &Output) -> Done {
         channel: args.channel,
         platform: args.platform,
         token,
+        link,
         account: args.account,
         region: args.region,
         address: args.address,

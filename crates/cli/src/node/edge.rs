@@ -40,7 +40,7 @@ pub(super) fn follower(
     issuers: &Issuers,
 ) -> Result<Follower, FollowError> {
     let tls = if config.url.is_secure() { Some(client_config(config.ca.as_deref())?) } else { None };
-    let take_key = issuers.take_control_key();
+    let take_keys = issuers.take_control_keys();
     Ok(Follower::open(FollowerParts {
         url: config.url.clone(),
         credential_file: config.credential.clone(),
@@ -48,7 +48,7 @@ pub(super) fn follower(
         tls,
         dir: data_dir.join("feed"),
         copy,
-        on_hello: Box::new(move |hello| take_key(&hello.token_key)),
+        on_hello: Box::new(take_keys),
         clock: crate::commands::now,
     })?)
 }

@@ -1,6 +1,7 @@
 //! Who may vouch for players on this node: control itself, and the issuers of the config, with their keys kept fresh.
 
 use penstock_control::Control;
+use penstock_core::feed::Hello;
 use penstock_core::keys::PublicKey;
 use penstock_edge::config::{Checked, IssuerConfig, KeysFrom};
 use penstock_edge::passport::TokenGate;
@@ -10,7 +11,7 @@ use penstock_edge::token::{
 };
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -50,8 +51,34 @@ pub(crate) enum IssuersError {
 pub(crate) struct Issuers {
     rings: Arc<KeyRings>,
     gate: Arc<TokenGate>,
-    own_link_key: Option<PublicKey>,
+    links: Arc<Mutex<LinkKeys>>,
     is_remote_secure: Option<bool>,
+}
+
+/// The keys that verify links.
+#[derive(Debug, Default)]
+struct LinkKeys {
+    /// Of the control node that this node is, or follows.
+    control: Option<PublicKey>,
+    /// Of the config's file.
+    others: Vec<PublicKey>,
+}
+
+impl LinkKeys {
+    fn all(&self) -> Vec<PublicKey> {
+        self.control.into_iter().chain(self.others.iter().copied()).collect()
+    }
+}
+
+/// Changes the keys of links, and tells the gate.
+fn set_link_keys(links: &Mutex<LinkKeys>, gate: &TokenGate, change: impl FnOnce(&mut LinkKeys)) {
+    let mut links = links.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = links.all();
+    change(&mut links);
+    // Whatever is cached was verified with the keys before, so that nothing is told without need.
+    if links.all() != before {
+        gate.set_link_keys(links.all());
+    }
 }
 
 impl Issuers {
@@ -78,9 +105,10 @@ impl Issuers {
         let prefix = |one: &IssuerConfig| (one.issuer.name().to_owned(), one.account_prefix.clone());
         let prefixes: HashMap<String, String> = config.tokens.issuers.iter().map(prefix).collect();
         let gate = Arc::new(TokenGate::new(Arc::clone(&rings), config.limits.address_exempt.clone(), prefixes));
-        let own_link_key = control.map(Control::link_key);
-        gate.set_link_keys(link_keys(config, own_link_key)?);
-        Ok(Self { rings, gate, own_link_key, is_remote_secure })
+        let links = Arc::new(Mutex::default());
+        let others = link_keys(config)?;
+        set_link_keys(&links, &gate, |keys| *keys = LinkKeys { control: control.map(Control::link_key), others });
+        Ok(Self { rings, gate, links, is_remote_secure })
     }
 
     /// What verifies tokens.
@@ -88,19 +116,22 @@ impl Issuers {
         Arc::clone(&self.gate)
     }
 
-    /// What takes the key of a control node elsewhere.
-    pub(crate) fn take_control_key(&self) -> impl Fn(&PublicKey) + Send + use<> {
-        let rings = Arc::clone(&self.rings);
-        move |key| rings.replace(Issuer::control().name(), &JwksKeys::of_control(key))
+    /// What takes the keys of a control node elsewhere: those of its tokens and its links.
+    pub(crate) fn take_control_keys(&self) -> impl Fn(&Hello) + Send + use<> {
+        let (rings, gate, links) = (Arc::clone(&self.rings), Arc::clone(&self.gate), Arc::clone(&self.links));
+        move |hello| {
+            rings.replace(Issuer::control().name(), &JwksKeys::of_control(&hello.token_key));
+            set_link_keys(&links, &gate, |keys| keys.control = Some(hello.link_key));
+        }
     }
 
     /// What takes files of keys again, and the networks that may fail.
     pub(crate) fn reloader(&self) -> impl Fn(&Checked) + Send + Sync + use<> {
-        let (rings, gate, own) = (Arc::clone(&self.rings), Arc::clone(&self.gate), self.own_link_key);
+        let (rings, gate, links) = (Arc::clone(&self.rings), Arc::clone(&self.gate), Arc::clone(&self.links));
         move |config| {
             gate.exempt(config.limits.address_exempt.clone());
-            match link_keys(config, own) {
-                Ok(keys) => gate.set_link_keys(keys),
+            match link_keys(config) {
+                Ok(others) => set_link_keys(&links, &gate, |keys| keys.others = others),
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;
                     tracing::error!(error, "the keys of links stay as they were");
@@ -152,14 +183,10 @@ impl Drop for Fetching {
     }
 }
 
-/// The key of this node's own control, if it has one, and those of the config's file.
-fn link_keys(config: &Checked, own: Option<PublicKey>) -> Result<Vec<PublicKey>, IssuersError> {
-    let mut keys = Vec::from_iter(own);
-    if let Some(file) = &config.tokens.link_keys {
-        let more = load_link_keys(file).map_err(|source| IssuersError::LinkKeys { file: file.clone(), source })?;
-        keys.extend(more);
-    }
-    Ok(keys)
+/// The keys of links in the config's file.
+fn link_keys(config: &Checked) -> Result<Vec<PublicKey>, IssuersError> {
+    let Some(file) = &config.tokens.link_keys else { return Ok(Vec::new()) };
+    load_link_keys(file).map_err(|source| IssuersError::LinkKeys { file: file.clone(), source })
 }
 
 fn read(issuer: &Issuer, file: &std::path::Path) -> Result<JwksKeys, IssuersError> {

@@ -14,7 +14,7 @@ mod world;
 use model::{Claim, Part, Step};
 use people::people;
 use proptest::prelude::*;
-use world::{Sold, World, now};
+use world::{Hole, Sold, World, now};
 
 fn part(component: &'static str) -> impl Strategy<Value = Part> {
     let group = prop_oneof![3 => Just("base"), 1 => Just("x"), 1 => Just("y")];
@@ -87,7 +87,7 @@ proptest! {
 /// language and in a demo.
 #[test]
 fn the_same_content_for_four_audiences_lies_four_times() {
-    let mut world = World::new(Sold::FromTheBegin);
+    let mut world = World::new(Sold::Later);
     let files = |list: &[usize]| list.iter().copied().collect();
     let publish = |product, channel, parts| Step::Publish { product, platform: "any", channel, parts, claim: None };
     world.take(&publish(
@@ -131,5 +131,35 @@ fn a_wall_with_a_hole_is_noticed() {
         world.tell_of_a_hole(product, component, group, 3);
         let noticed = everybody().iter().filter(|person| world.reads_only_what_is_owed(person).is_err()).count();
         assert!(noticed > 0, "{product} {component} {group}");
+    }
+}
+
+/// A beta has content that stable never gets, in one pack with what it gets. Whoever has stable only reads nothing of it,
+/// whenever that was sold; and an edge that broke any of the rules would be found out by the same story.
+#[test]
+fn a_betas_content_stays_in_the_beta_and_each_rule_is_missed_when_it_is_broken() {
+    let files = |list: &[usize]| list.iter().copied().collect();
+    let story = |world: &mut World| {
+        let base = |list: &[usize]| Part { component: "base", group: "base", files: files(list) };
+        let publish = |channel, parts| Step::Publish { product: "game", platform: "any", channel, parts, claim: None };
+        let add_on = Part { component: "dlc", group: "x", files: files(&[4]) };
+        let language = Part { component: "lang", group: "base", files: files(&[5]) };
+        world.take(&publish(Some("beta"), vec![base(&[0, 1, 2]), add_on, language]));
+        world.take(&publish(Some("stable"), vec![base(&[0, 3])]));
+    };
+    for (sold, copies) in [(Sold::FromTheBegin, 2), (Sold::Later, 1)] {
+        let mut world = World::new(sold);
+        story(&mut world);
+        assert_eq!(world.copies_of(0), copies, "{sold:?}: packed anew where somebody has stable only");
+        for person in people(world.begin(), now()) {
+            world.reads_only_what_is_owed(&person).expect("walls hold");
+            world.installs_what_is_owed(&person).expect("installs");
+        }
+    }
+    for hole in [Hole::Shared, Hole::Components, Hole::Groups, Hole::Channels] {
+        let mut world = World::with_hole(Sold::Later, hole);
+        story(&mut world);
+        let noticed = people(world.begin(), now()).iter().any(|one| world.reads_only_what_is_owed(one).is_err());
+        assert!(noticed, "{hole:?}");
     }
 }

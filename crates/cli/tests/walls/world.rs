@@ -92,11 +92,38 @@ impl OriginDraft for Draft {
     }
 }
 
+/// A rule that nobody keeps, to see that it is missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hole {
+    None,
+    /// Edges take every blob for one that holds nothing but the release's own content.
+    Shared,
+    /// Edges take every component for the base.
+    Components,
+    /// Edges take every access group for the base's.
+    Groups,
+    /// Edges take every channel that there is for one that offered the release.
+    Channels,
+}
+
 /// Tells the edge's catalogue.
-struct Sink(Arc<EdgeCatalog>);
+struct Sink(Arc<EdgeCatalog>, Hole);
 
 impl CatalogSink for Sink {
-    fn apply(&self, _: u64, change: CatalogChange) {
+    fn apply(&self, _: u64, mut change: CatalogChange) {
+        if let CatalogChange::Release { members, channels, .. } = &mut change {
+            for member in members {
+                match self.1 {
+                    Hole::None => {}
+                    Hole::Shared => member.whole = true,
+                    Hole::Components => member.component = ComponentName::base(),
+                    Hole::Groups => member.group = AccessGroup::base(),
+                    Hole::Channels => {
+                        channels.extend(["stable", "beta"].map(|name| ChannelName::new(name).expect("name")));
+                    }
+                }
+            }
+        }
         self.0.apply(change);
     }
 }
@@ -135,13 +162,17 @@ struct Node {
 
 impl World {
     pub(crate) fn new(sold: Sold) -> Self {
+        Self::with_hole(sold, Hole::None)
+    }
+
+    pub(crate) fn with_hole(sold: Sold, hole: Hole) -> Self {
         let dir = tempfile::tempdir().expect("dir");
         let (memory, catalog) = (Arc::new(Memory::default()), Arc::new(EdgeCatalog::default()));
         let options = ControlOptions {
             data_dir: dir.path().to_owned(),
             database: Database::Sqlite(dir.path().join("control.sqlite")),
             origin: Arc::clone(&memory) as _,
-            sink: Arc::new(Sink(Arc::clone(&catalog))),
+            sink: Arc::new(Sink(Arc::clone(&catalog), hole)),
             now,
         };
         let control = Control::open(options).expect("control opens");

@@ -34,3 +34,4 @@ mod rollouts;
 mod rotations;
 mod segments;
 mod support;
+mod walls;

@@ -445,7 +445,7 @@ pub(crate) fn member(blob: BlobId, component: &str, group: &str) -> BlobMember {
     BlobMember {
         blob,
         component: ComponentName::new(component).expect("name"),
-        whole: false,
+        whole: true,
         group: AccessGroup::new(group).expect("name"),
     }
 }

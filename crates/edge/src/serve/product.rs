@@ -49,7 +49,7 @@ impl Server {
         conn: &ConnInfo,
     ) -> Result<Response<Body>, Refused> {
         let ChannelAsked { product, channel, platform, .. } = asked;
-        let _grant = self.product_grant(product, platform.as_ref(), Some(channel), head, conn)?;
+        let _grant = self.channel_grant(product, platform.as_ref(), channel, head, conn)?;
         let offered = found(self.catalog.offered(product, channel, platform.as_ref(), asked.have.as_ref()))?;
         let choice = self.choice(&offered, asked, head, conn)?;
         respond(found(offered.answer(choice))?, Caching::Never, head)
@@ -88,7 +88,11 @@ impl Server {
         head: &Parts,
         conn: &ConnInfo,
     ) -> Result<Response<Body>, Refused> {
-        let caching = match self.product_grant(product, platform, None, head, conn)?.visibility() {
+        let grant: ProductGrant = self.decide(head, conn, |caller, scene| {
+            self.catalog
+                .with_release(product, version, platform, |known| decide_product(known, caller, scene, &mut Silent))
+        })?;
+        let caching = match grant.visibility() {
             Visibility::Public => Caching::Revalidate,
             Visibility::Private => Caching::Never,
         };
@@ -100,23 +104,23 @@ impl Server {
         respond(self.catalog.listing(), Caching::Revalidate, head)
     }
 
-    /// The grant to learn what a channel offers, or what a release is. Its content is asked for blob by blob.
-    fn product_grant(
+    /// The grant to learn what a channel offers. Its content is asked for blob by blob.
+    fn channel_grant(
         &self,
         product: &ProductId,
         platform: Option<&Platform>,
-        channel: Option<&ChannelName>,
+        channel: &ChannelName,
         head: &Parts,
         conn: &ConnInfo,
     ) -> Result<ProductGrant, Refused> {
         let any = Platform::any();
-        let channels = channel.map(|channel| BTreeSet::from([channel.clone()]));
+        let channels = BTreeSet::from([channel.clone()]);
         let wanted = Wanted {
             product,
             platform: platform.unwrap_or(&any),
             component: None,
             group: None,
-            channels: channels.as_ref(),
+            channels: Some(&channels),
             registered: None,
             state: ReleaseState::Live,
             carries: Carries::OwnContent,

@@ -1,14 +1,13 @@
 //! A token's claims: read strictly, and believed only after its signature (RFC 7519; RFC 8725, sections 3.8 to 3.10).
 //!
 //! Owns which claims there are, what each must look like, and the checks against an issuer and a moment. Unknown claims
-//! are ignored. It must not look at signatures; [`super::verify`] does before it calls [`Payload::check`].
+//! are ignored; what segments ask about an account is control's word, so a token says nothing of that. It must not look at signatures; [`super::verify`] does before it calls [`Payload::check`].
 
 use super::issuer::Issuer;
 use super::json::{Json, Object, object};
 use super::refusal::{Part, TokenRefusal};
 use penstock_core::id::{ComponentName, ProductId};
-use penstock_core::limits::{NAME_BYTES_MAX, SUBJECT_BYTES_MAX, TOKEN_ID_BYTES_MAX, TOKEN_PRODUCTS_MAX};
-use penstock_core::segment::{Attributes, Value};
+use penstock_core::limits::{SUBJECT_BYTES_MAX, TOKEN_ID_BYTES_MAX, TOKEN_PRODUCTS_MAX};
 use penstock_core::time::UnixSeconds;
 use std::fmt;
 use std::str::FromStr;
@@ -16,10 +15,6 @@ use std::sync::Arc;
 
 /// Longest claim `device` in bytes.
 pub const DEVICE_BYTES_MAX: usize = 128;
-/// Most members of the claim `attributes`.
-pub const ATTRIBUTES_MAX: usize = 32;
-/// Longest text in the claim `attributes`, in bytes.
-pub const ATTRIBUTE_BYTES_MAX: usize = 256;
 /// The latest date, in seconds since 1970: the end of the year 9999. A larger number is a mistake, such as milliseconds.
 pub const DATE_SECONDS_MAX: u64 = 253_402_300_799;
 
@@ -48,8 +43,6 @@ pub struct Claims {
     pub id: Option<String>,
     /// The device it was issued to.
     pub device: Option<String>,
-    /// What segments may ask about.
-    pub attributes: Attributes,
     /// `kid` of the key that verified it; empty for a key without one.
     pub key_id: Arc<str>,
     /// Nobody else makes one.
@@ -111,7 +104,6 @@ impl Payload {
             components: self.names("components")?,
             id: self.text("jti", TOKEN_ID_BYTES_MAX)?,
             device: self.text("device", DEVICE_BYTES_MAX)?,
-            attributes: self.attributes()?,
             key_id,
             verified: Verified,
         })
@@ -161,25 +153,6 @@ impl Payload {
             }
             Some(_) => Err(TokenRefusal::Claims(name)),
         }
-    }
-
-    fn attributes(&mut self) -> Result<Attributes, TokenRefusal> {
-        const WRONG: TokenRefusal = TokenRefusal::Claims("attributes");
-        let members = match self.0.remove("attributes") {
-            None => return Ok(Attributes::new()),
-            Some(Json::Object(members)) if members.len() <= ATTRIBUTES_MAX => members,
-            Some(_) => return Err(WRONG),
-        };
-        let read = |(name, value): (String, Json)| {
-            let value = match value {
-                Json::Flag(flag) => Value::Flag(flag),
-                Json::Whole(number) => Value::Number(number),
-                Json::Text(text) if text.len() <= ATTRIBUTE_BYTES_MAX => Value::Text(text),
-                _ => return Err(WRONG),
-            };
-            if is_fit(&name, NAME_BYTES_MAX) { Ok((name, value)) } else { Err(WRONG) }
-        };
-        members.into_iter().map(read).collect()
     }
 }
 

@@ -121,8 +121,8 @@ impl Failures {
     }
 
     /// Addresses remembered.
-    #[must_use]
-    pub fn peers(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn peers(&self) -> usize {
         self.shards.iter().map(|shard| lock(shard).counts.len()).sum()
     }
 

@@ -19,7 +19,6 @@ fn a_good_token_of_each_algorithm() {
         assert_eq!((claims.expires, claims.refused_from), (NOW.plus(600), NOW.plus(630)));
         assert_eq!((claims.not_before, claims.issued_at), (Some(NOW), Some(NOW)));
         assert_eq!((claims.products, claims.components, claims.device), (None, None, None));
-        assert!(claims.attributes.is_empty());
     }
 }
 
@@ -180,7 +179,6 @@ fn nothing_prints_what_a_token_says() {
     let token = ED.token("k-public", |claims| {
         claims["sub"] = json!("secret-player");
         claims["device"] = json!("secret-device");
-        claims["attributes"] = json!({"secret-name": "secret-value"});
     });
     let printed = format!("{:?}", verify(&ring, &token, NOW).expect("good"));
     assert!(printed.contains("idp") && printed.contains("k-public") && !printed.contains("secret"), "{printed}");
@@ -234,13 +232,12 @@ proptest! {
 
     /// Signed nonsense is refused with a claim's name, or was no nonsense.
     #[test]
-    fn any_claims_are_read_or_refused(name in "(iss|aud|sub|exp|nbf|iat|products|components|device|attributes)", value in any_json()) {
+    fn any_claims_are_read_or_refused(name in "(iss|aud|sub|exp|nbf|iat|products|components|device)", value in any_json()) {
         let ring = ring(&[ED.jwk("k")]);
         let token = ED.token("k", |claims| claims[name.as_str()] = value);
         match verify(&ring, &token, NOW) {
             Ok(claims) => {
                 prop_assert!(NOW < claims.refused_from && !claims.subject.is_empty());
-                prop_assert!(claims.attributes.len() <= ATTRIBUTES_MAX);
             }
             Err(TokenRefusal::Claims(wrong)) => prop_assert_eq!(wrong, name),
             Err(refusal) => prop_assert!(matches!(

@@ -95,18 +95,6 @@ impl Verifier {
         }
         Ok(checked)
     }
-
-    /// The keys in use.
-    #[must_use]
-    pub const fn rings(&self) -> &Arc<KeyRings> {
-        &self.rings
-    }
-
-    /// Addresses with failures that are remembered.
-    #[must_use]
-    pub fn failing_peers(&self) -> usize {
-        self.failures.peers()
-    }
 }
 
 #[cfg(test)]
@@ -150,6 +138,6 @@ mod tests {
         let address: IpAddr = "192.0.2.7".parse().expect("address");
         let outcome = verifier.verify(&ed(2).token("k", |_| {}), address, &[], now);
         assert_eq!(outcome, Err(NoClaims::Held(Held::Busy)));
-        assert_eq!(verifier.failing_peers(), 0);
+        assert_eq!(verifier.failures.peers(), 0);
     }
 }

@@ -149,6 +149,7 @@ fn hello() -> Line {
         format: FORMAT,
         channel_key: control_key().public(),
         token_key: SecretKey::from_seed(&[2; 32]).public(),
+        link_key: SecretKey::from_seed(&[4; 32]).public(),
         pseudonym_key: PseudonymKey::from_bytes([7; 32]),
         newest: 9,
         oldest: 1,

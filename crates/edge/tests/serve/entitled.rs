@@ -187,3 +187,47 @@ fn over_plain_http_tokens_are_refused_unless_the_node_says_otherwise() {
     set(&rig, "alice", holds(&["game"]));
     assert_eq!(ask(&rig, &format!("/v1/blobs/{blob}"), &Issuer::bearer("alice", &json!({}))).status, 200);
 }
+
+/// A release's document tells of its blobs, so it is given out on the same terms as they are.
+#[test]
+fn a_release_is_told_of_on_the_terms_that_its_content_has() {
+    let rig = rig();
+    let blob = game(&rig, "game", AccessClass::Licensed);
+    let beta = rig.put(b"beta");
+    rig.catalog.apply(release("game", "2", "windows", ReleaseState::Live, &[beta]));
+    rig.catalog.apply(offer("game", "beta", "windows", "2", beta));
+    let token = Issuer::bearer("alice", &json!({}));
+    let terms = || Terms::of("game".parse().expect("a name"));
+    let cases: [(&str, Terms, Option<u64>, Option<(u16, &str)>); 6] = [
+        ("all", terms(), None, None),
+        (
+            "stable",
+            Terms { channels: ["stable".parse().expect("a name")].into(), ..terms() },
+            None,
+            Some((403, "channel_not_included")),
+        ),
+        ("beta", Terms { channels: ["beta".parse().expect("a name")].into(), ..terms() }, None, None),
+        (
+            "linux",
+            Terms { platforms: ["linux".parse().expect("a name")].into(), ..terms() },
+            None,
+            Some((403, "platform_not_included")),
+        ),
+        ("windows", Terms { platforms: ["windows".parse().expect("a name")].into(), ..terms() }, None, None),
+        ("ended before it was registered", terms(), Some(0), Some((403, "entitlement_ended"))),
+    ];
+    for (name, terms, ends, refusal) in cases {
+        let holding = Holding { terms: Arc::new(terms), starts: UnixSeconds(0), ends: ends.map(UnixSeconds) };
+        set(&rig, "alice", AccountFacts { holdings: [holding].into(), ..AccountFacts::default() });
+        for path in ["/v1/products/game/releases/2".to_owned(), format!("/v1/blobs/{beta}")] {
+            let answer = ask(&rig, &path, &token);
+            match refusal {
+                None => assert_eq!(answer.status, 200, "{name}: {path}"),
+                Some((status, code)) => answer.assert_problem(status, code),
+            }
+        }
+    }
+    set(&rig, "alice", holds(&["game"]));
+    assert_eq!(ask(&rig, &format!("/v1/blobs/{blob}"), &token).status, 200);
+    ask(&rig, "/v1/products/game/releases/3", &token).assert_problem(404, "unknown");
+}

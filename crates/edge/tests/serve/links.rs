@@ -5,9 +5,12 @@ use crate::rig::{Answer, Over, Rig, offer, product, release};
 use penstock_core::account::{AccountFacts, Holding, Standing, Terms};
 use penstock_core::blob::BlobId;
 use penstock_core::catalog::{AccessClass, ReleaseState, RevokedToken};
+use penstock_core::desk::{ExplainQuestion, Explainer as _};
 use penstock_core::link::{LINK_ISSUER, LinkAnswer, LinkTerms};
 use penstock_core::sign::SecretKey;
 use penstock_core::time::UnixSeconds;
+use penstock_edge::explain::EdgeExplainer;
+use penstock_edge::passport::Passports;
 use penstock_edge::serve::PlainTokens;
 use penstock_store::Reading;
 use serde_json::json;
@@ -168,4 +171,47 @@ fn what_is_closed_stays_unknown_to_links_that_do_not_open_it() {
     ] {
         get(&rig, &path, &stranger).assert_problem(404, "unknown");
     }
+}
+
+/// Support sees why a link opens something or does not, and nothing of what an unsigned one claims.
+#[test]
+fn a_link_is_explained() {
+    let rig = rig();
+    let blob = game(&rig, "game", AccessClass::Licensed);
+    let path = format!("/v1/blobs/{blob}");
+    let (accounts, revoked) = (Arc::clone(&rig.accounts), Arc::clone(&rig.revoked));
+    let explainer = EdgeExplainer {
+        catalog: Arc::clone(&rig.catalog),
+        passports: Arc::new(Passports::new(accounts, revoked, rig.issuer.clone(), [5; 32], 1 << 20)),
+        policies: Arc::clone(&rig.policies),
+        geo: Arc::clone(&rig.geo),
+        clock: || NOW,
+    };
+    let explain = |link: &str| {
+        let question: ExplainQuestion =
+            serde_json::from_value(json!({ "blob": blob, "link": link })).expect("a question");
+        let answer = explainer.explain(&question);
+        assert_eq!((answer.steps[0].step.as_str(), answer.allowed), ("link", answer.code.is_none()));
+        (answer.code.unwrap_or_default(), answer.steps[0].finding.clone())
+    };
+    let good = link(&rig, "alice", &path, |_| {});
+    let id = Issuer::link_key().public().id();
+    for form in [text(&good).to_owned(), good.target.clone(), format!("https://edge.example{}", good.target)] {
+        let (code, finding) = explain(&form);
+        let expected = format!("it is signed with key {id}, for {path} and what lies below, until {}", NOW.0 + 3600);
+        assert_eq!((code.as_str(), finding), ("", expected));
+    }
+    let (code, finding) = explain(&link(&rig, "alice", "/v1/products", |_| {}).target);
+    assert_eq!(
+        (code.as_str(), finding),
+        ("token_too_narrow", format!("it is signed with key {id}, and not for {path}"))
+    );
+    let stranger = SecretKey::from_seed(&[1; 32]);
+    let (code, finding) = explain(&signed(&rig, "alice", &path, |_| {}, &stranger).target);
+    assert_eq!(code, "token_key_unknown");
+    assert!(finding.starts_with(&format!("it names key {}, unknown key id", stranger.public().id())), "{finding}");
+    let (code, finding) = explain("/v1/blobs?link=x");
+    assert_eq!((code.as_str(), finding.as_str()), ("token_malformed", "it names no key: the token cannot be read"));
+    set(&rig, "alice", holds(&[]));
+    assert_eq!(explain(text(&good)).0, "not_entitled");
 }

@@ -12,6 +12,7 @@ fn hello() -> Hello {
         format: FORMAT,
         channel_key: SecretKey::from_seed(&[1; 32]).public(),
         token_key: SecretKey::from_seed(&[2; 32]).public(),
+        link_key: SecretKey::from_seed(&[4; 32]).public(),
         pseudonym_key: PseudonymKey::from_bytes([7; 32]),
         newest: 2,
         oldest: 1,

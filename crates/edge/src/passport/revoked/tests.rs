@@ -68,7 +68,7 @@ fn the_filter_decides_nothing() {
     assert!(many.iter().all(|one| set.contains(&one.token)));
 }
 
-/// A million ids, as they come at a replay. Prints what they cost; `--nocapture` shows it.
+/// A million ids, as they come at a replay, in the memory that they may take. `benches/` measures how fast.
 #[test]
 fn a_million_load_and_are_found() {
     const COUNT: u64 = 1_000_000;
@@ -76,26 +76,13 @@ fn a_million_load_and_are_found() {
         .map(|batch| (0..10_000).map(|one| revoked(key(batch * 10_000 + one), NOW.plus(86_400))).collect())
         .collect();
     let set = Arc::new(Revoked::default());
-    let begun = Instant::now();
     batches.iter().for_each(|batch| set.add(batch, NOW));
-    let told = begun.elapsed();
     set.merge(NOW);
-    let merged = begun.elapsed();
     assert_eq!(set.counts(), (1_000_000, 0));
     // 16 bytes of key, 4 of end, 2.25 of filter.
     assert!(set.base_bytes() < 23_000_000, "{} bytes", set.base_bytes());
-    let strangers: Vec<TokenKey> = (COUNT..COUNT + 200_000).map(key).collect();
-    let begun = Instant::now();
-    let found = strangers.iter().filter(|token| set.contains(token)).count();
-    let absent = begun.elapsed() / 200_000;
-    assert_eq!(found, 0);
-    let begun = Instant::now();
+    assert!(!(COUNT..COUNT + 200_000).map(key).any(|token| set.contains(&token)));
     assert!(batches.iter().flatten().step_by(5).all(|one| set.contains(&one.token)));
-    let present = begun.elapsed() / 200_000;
-    println!(
-        "told in {told:?}, merged after {merged:?}, {} bytes, {absent:?} absent, {present:?} present",
-        set.base_bytes()
-    );
 }
 
 /// Revoke, look up, merge and expire the same keys from many threads. What was told once is found until its end, whatever

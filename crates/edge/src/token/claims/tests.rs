@@ -33,7 +33,7 @@ fn some_claims_must_be_there() {
         assert!(without(name).is_ok());
         assert_eq!(set(name, json!(null)), Err(TokenRefusal::Claims(name)));
     }
-    for name in ["products", "components", "device", "attributes", "jti"] {
+    for name in ["products", "components", "device", "jti"] {
         assert_eq!(set(name, json!(null)), Err(TokenRefusal::Claims(name)), "null is not absence");
     }
     assert!(set("country", json!({"ignored": [1]})).is_ok());
@@ -130,34 +130,6 @@ fn products_and_components_narrow() {
         ] {
             assert_eq!(set(name, bad.clone()), Err(TokenRefusal::Claims(name)), "{bad}");
         }
-    }
-}
-
-#[test]
-fn attributes_are_few_and_flat() {
-    let given = json!({"beta": true, "score": -5, "tier": "gold", "empty": ""});
-    let attributes = set("attributes", given).expect("good").attributes;
-    assert_eq!(attributes["beta"], Value::Flag(true));
-    assert_eq!(attributes["score"], Value::Number(-5));
-    assert_eq!(attributes["tier"], Value::Text("gold".to_owned()));
-    assert_eq!(attributes["empty"], Value::Text(String::new()));
-    let many = |count| JsonValue::Object((0..count).map(|number| (format!("a{number}"), json!(number))).collect());
-    assert!(set("attributes", many(ATTRIBUTES_MAX)).is_ok());
-    for bad in [
-        many(ATTRIBUTES_MAX + 1),
-        json!([]),
-        json!("x"),
-        json!({"a": 1.5}),
-        json!({"a": null}),
-        json!({"a": [1]}),
-        json!({"a": {"b": 1}}),
-        json!({"a": u64::MAX}),
-        json!({"": 1}),
-        json!({"a\nb": 1}),
-        json!({"a": "x".repeat(ATTRIBUTE_BYTES_MAX + 1)}),
-        json!({"x".repeat(NAME_BYTES_MAX + 1): 1}),
-    ] {
-        assert_eq!(set("attributes", bad.clone()), Err(TokenRefusal::Claims("attributes")), "{bad}");
     }
 }
 
