@@ -2,12 +2,13 @@
 
 use crate::api::Credentials;
 use crate::channels;
+use crate::compact::{self, LogTail};
 use crate::error::{CallError, chain};
 use crate::feed::Feeds;
 use crate::keys::{KeyFileError, NodeKeys};
 use crate::record::{self, Record, RecordError};
 use crate::secret::SecretText;
-use crate::sql::Database;
+use crate::sql::{Connection, Database};
 use crate::token::{TokenError, TokenSigner};
 use crate::{api, log, revocations, schema, snapshots, state};
 use penstock_core::api::{MintToken, TokenAnswer};
@@ -125,7 +126,8 @@ impl Control {
         let missing = Mutex::new(BTreeSet::new());
         let explainer = OnceLock::new();
         let feeds = Feeds::default();
-        let node = Node { record, origin: options.origin, keys, signer, clock: options.now, missing, explainer, feeds };
+        let (origin, clock) = (options.origin, options.now);
+        let node = Arc::new(Node { record, origin, keys, signer, clock, missing, explainer, feeds });
         let replayed = state::tell_whole(&node, &mut |sequence, change| {
             if let CatalogChange::Release { release, members, .. } = &change {
                 node.look_for_missing(release, members);
@@ -134,8 +136,14 @@ impl Control {
             Ok(())
         });
         let replayed = replayed.map_err(ControlError::Replay)?;
-        node.record.follow(replayed).map_err(ControlError::Follower)?;
-        Ok(Self(Arc::new(node)))
+        let again = Arc::downgrade(&node);
+        let retell = move |connection: &Connection, tell: &mut state::Teller<'_>| {
+            // The node is going away, and nobody wants to be told any more.
+            let node = again.upgrade().ok_or(CallError::FollowerGone)?;
+            state::tell_at(&node, connection, tell)
+        };
+        node.record.follow(replayed, Box::new(retell)).map_err(ControlError::Follower)?;
+        Ok(Self(node))
     }
 
     /// The admin API, every path below `/admin/v1`, for one kind of listener.
@@ -168,6 +176,12 @@ impl Control {
         snapshots::renew(&self.0, now)
     }
 
+    /// Calls `wake` after each change that concerns so many accounts that only a snapshot tells of it, for whoever then calls
+    /// [`Self::renew_snapshot`]. It must not block: the call that made the change waits for it. Called once.
+    pub fn wake_for_snapshots(&self, wake: Box<dyn Fn() + Send + Sync>) {
+        self.0.record.wake_for_snapshots(wake);
+    }
+
     /// Forgets revoked tokens that ended by themselves a day ago; returns how many.
     ///
     /// Blocks. Call it now and then.
@@ -176,6 +190,17 @@ impl Control {
     /// [`CallError`]; they are remembered a while longer then.
     pub fn forget_revocations(&self, now: UnixSeconds) -> Result<u64, CallError> {
         revocations::forget(&self.0, now)
+    }
+
+    /// Removes some entries of the change log that nobody needs any more; says how many. 0 means that there are none for
+    /// now, and everything else that there may be more.
+    ///
+    /// Blocks, and lets other changes wait meanwhile. Call it hourly until it says 0, with a pause between.
+    ///
+    /// # Errors
+    /// [`CallError`]; nothing was removed then.
+    pub fn compact_log(&self, tail: LogTail, now: UnixSeconds) -> Result<u64, CallError> {
+        compact::compact(&self.0, tail, now)
     }
 
     /// Signs a token for an account.

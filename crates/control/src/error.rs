@@ -407,7 +407,7 @@ pub(crate) fn chain(error: &dyn Error) -> String {
 const fn record_problem(error: &RecordError) -> Problem {
     match error {
         RecordError::Full(_) => Problem::DiskFull,
-        RecordError::Busy(_) | RecordError::Unavailable(_) => Problem::Unavailable,
+        RecordError::Busy(_) | RecordError::Unavailable(_) | RecordError::Behind => Problem::Unavailable,
         RecordError::Claimed => Problem::Conflict,
         RecordError::Acting(_) => Problem::AdminForbidden,
         // Only what a caller sent can be as large: nothing of ours counts that far.

@@ -10,13 +10,17 @@
 //!   what others wrote. A notification wakes it; it looks by itself too, because notifications are
 //!   lost with a connection and PostgreSQL promises no more. Every change is notified inside its
 //!   transaction: that takes a lock that all notifying transactions of the server share, which costs
-//!   nothing where they come one after the other anyway.
+//!   nothing where they come one after the other anyway. A process that was kept from looking for so long that the log
+//!   was shortened meanwhile is told the state by it, and what is gone since.
 
-use crate::error::chain;
+use crate::error::{CallError, chain};
 use crate::log;
 use crate::record::RecordError;
 use crate::sql::{Access, Connection, Source};
+use crate::state;
 use penstock_core::catalog::{CatalogChange, CatalogSink};
+use penstock_core::feed::{Key, gone, key};
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,16 +39,38 @@ const RETRY_AFTER: Duration = Duration::from_millis(250);
 /// Tells one sink what happens, each change once and in the order of the log.
 pub(crate) struct Teller {
     sink: Arc<dyn CatalogSink>,
-    /// The number of the last change that the sink heard.
-    told: Mutex<u64>,
-    /// The same, for those who wait for it.
+    told: Mutex<Told>,
+    /// The number of the last change that the sink heard, for those who wait for it.
     news: watch::Sender<u64>,
 }
+
+/// What the sink heard.
+struct Told {
+    /// The number of the last change.
+    last: u64,
+    /// What there is that can go away again, so that a state told later can take its place.
+    removable: BTreeSet<Key>,
+}
+
+impl Told {
+    fn take(&mut self, number: u64, change: &CatalogChange) {
+        let key = key(number, change);
+        if matches!(change, CatalogChange::LooseBlobGone { .. } | CatalogChange::SegmentGone { .. }) {
+            self.removable.remove(&key);
+        } else if gone(&key).is_some() {
+            self.removable.insert(key);
+        }
+    }
+}
+
+/// Tells the whole state on a connection that reads one moment, and returns the number of the last change in it.
+pub(crate) type Retell = Box<dyn Fn(&Connection, &mut state::Teller<'_>) -> Result<u64, CallError> + Send>;
 
 impl Teller {
     /// A teller whose sink knows all up to `told`.
     pub(crate) fn new(sink: Arc<dyn CatalogSink>, told: u64) -> Self {
-        Self { sink, told: Mutex::new(told), news: watch::Sender::new(told) }
+        let removable = BTreeSet::new();
+        Self { sink, told: Mutex::new(Told { last: told, removable }), news: watch::Sender::new(told) }
     }
 
     /// Changes whenever the sink heard something, which others than the sink may want to hear too.
@@ -54,12 +80,13 @@ impl Teller {
 
     /// Tells a part of the state after the change of this number.
     pub(crate) fn replay(&self, sequence: u64, change: CatalogChange) {
+        self.lock().take(sequence, &change);
         self.sink.apply(sequence, change);
     }
 
     /// The sink was told the state after this change, by a replay.
     pub(crate) fn start_after(&self, replayed: u64) {
-        *self.lock() = replayed;
+        self.lock().last = replayed;
         self.news.send_replace(replayed);
     }
 
@@ -67,7 +94,7 @@ impl Teller {
     /// memory, because a release's is large.
     pub(crate) fn catch_up(&self, connection: &Connection, newest: u64) -> Result<(), RecordError> {
         loop {
-            let told = *self.lock();
+            let told = self.lock().last;
             if told == newest {
                 return Ok(());
             }
@@ -80,8 +107,14 @@ impl Teller {
                     Ok(())
                 };
             }
-            let change = log::change(connection, told + 1)?;
-            self.tell(told + 1, change.ok_or(RecordError::Damaged { what: "change log without gaps" })?);
+            let Some(change) = log::change(connection, told + 1)? else {
+                return Err(if log::oldest(connection)? > told + 1 {
+                    RecordError::Behind
+                } else {
+                    RecordError::Damaged { what: "change log without gaps" }
+                });
+            };
+            self.tell(told + 1, change);
         }
     }
 
@@ -95,14 +128,40 @@ impl Teller {
     fn tell(&self, number: u64, change: CatalogChange) {
         let mut told = self.lock();
         // Whoever brings a change that was told meanwhile is late, and nothing is lost.
-        if *told + 1 == number {
+        if told.last + 1 == number {
+            told.take(number, &change);
             self.sink.apply(number, change);
-            *told = number;
+            told.last = number;
             self.news.send_replace(number);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, u64> {
+    /// Tells the whole state in place of what was told before.
+    fn tell_state(&self, connection: &Connection, retell: &Retell) -> Result<(), CallError> {
+        // Held all the while, and taken before the state is read: no change is told between two parts of it, and what
+        // it holds is not older than what was told.
+        let mut told = self.lock();
+        let view = connection.transaction(Access::Read).map_err(RecordError::from)?;
+        let mut state = Told { last: 0, removable: BTreeSet::new() };
+        state.last = retell(&view, &mut |sequence, change| {
+            state.take(sequence, &change);
+            self.sink.apply(sequence, change);
+            Ok(())
+        })?;
+        for change in told.removable.difference(&state.removable).filter_map(gone) {
+            self.sink.apply(state.last, change);
+        }
+        self.news.send_replace(state.last);
+        *told = state;
+        Ok(())
+    }
+
+    /// Everything that there was just now was told.
+    fn confirm(&self) {
+        self.sink.confirm();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Told> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -115,11 +174,11 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    pub(crate) fn start(source: Arc<Source>, teller: Arc<Teller>) -> io::Result<Self> {
+    pub(crate) fn start(source: Arc<Source>, teller: Arc<Teller>, retell: Retell) -> io::Result<Self> {
         let is_over = Arc::new(AtomicBool::new(false));
         let over = Arc::clone(&is_over);
         let started = thread::Builder::new().name("record-follower".to_owned());
-        let thread = started.spawn(move || follow(&source, &teller, &over))?.thread().clone();
+        let thread = started.spawn(move || follow(&source, &teller, &retell, &over))?.thread().clone();
         Ok(Self { is_over, thread })
     }
 }
@@ -131,11 +190,11 @@ impl Drop for Follower {
     }
 }
 
-fn follow(source: &Source, teller: &Teller, is_over: &AtomicBool) {
+fn follow(source: &Source, teller: &Teller, retell: &Retell, is_over: &AtomicBool) {
     let mut connection = None;
     let mut is_failing = false;
     while !is_over.load(Ordering::Acquire) {
-        match look(source, teller, &mut connection) {
+        match look(source, teller, retell, &mut connection) {
             Ok(()) if is_failing => {
                 is_failing = false;
                 tracing::info!("the changes of other nodes are heard again");
@@ -155,14 +214,21 @@ fn follow(source: &Source, teller: &Teller, is_over: &AtomicBool) {
 }
 
 /// Tells what is new, then waits for the next wake-up.
-fn look(source: &Source, teller: &Teller, slot: &mut Option<Connection>) -> Result<(), RecordError> {
+fn look(source: &Source, teller: &Teller, retell: &Retell, slot: &mut Option<Connection>) -> Result<(), CallError> {
     if slot.is_none() {
-        let connection = source.connect(Access::Read)?;
+        let connection = source.connect(Access::Read).map_err(RecordError::from)?;
         // Before the first look, so that nothing comes between.
-        connection.listen(CHANNEL)?;
+        connection.listen(CHANNEL).map_err(RecordError::from)?;
         *slot = Some(connection);
     }
     let connection = slot.as_ref().expect("it was just made");
-    teller.catch_up(connection, log::newest(connection)?)?;
-    Ok(connection.wait(LOOK_EVERY)?)
+    match teller.catch_up(connection, log::newest(connection)?) {
+        Err(RecordError::Behind) => {
+            tracing::warn!("other nodes changed more than the log still holds: this node is told the state");
+            teller.tell_state(connection, retell)?;
+        }
+        told => told?,
+    }
+    teller.confirm();
+    Ok(connection.wait(LOOK_EVERY).map_err(RecordError::from)?)
 }

@@ -12,7 +12,8 @@
 //! * *operations*: `products`, `releases`, `channels`, `rotations`, `blobs`, `upload`, `accounts`, `people`,
 //!   `entitlements`, `packages`, `resellers`, `minting`, `imports`, `snapshots`, `links`, `revocations`, `embargo`,
 //!   `segments`, `rollouts`, `minimums`, `credentials`, `audit`: one transaction each, around the rules,
-//!   each on behalf of an `actor`; `state` tells all of it, `feed` to far edges;
+//!   each on behalf of an `actor`; `state` tells all of it, `feed` to far edges, `compact`
+//!   keeps the log short;
 //! * `api`: HTTP, one file per resource.
 //!
 //! It must not sit on the data path, hold a publisher's key, or keep anything in memory that a
@@ -27,6 +28,7 @@ mod audience;
 mod audit;
 mod blobs;
 mod channels;
+mod compact;
 mod condition;
 mod control;
 mod credentials;
@@ -68,6 +70,7 @@ mod walls;
 
 pub use answers::{ChannelStanding, ChannelsStanding, ReleaseChange};
 pub use api::Credentials;
+pub use compact::LogTail;
 pub use control::{Control, ControlError, ControlOptions, RenewReport};
 pub use error::{BlobOwner, CallError};
 pub use keys::{KeyFileError, pseudonym_key};

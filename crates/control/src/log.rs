@@ -128,11 +128,31 @@ pub(crate) fn lines_after(
 }
 
 /// Whether anything changed after a number that decides whom blobs are published for: products,
-/// releases and loose blobs.
+/// releases and loose blobs. Where the log does not reach so far, something may have.
 pub(crate) fn changed_since(connection: &Connection, sequence: u64) -> Result<bool, RecordError> {
+    if oldest(connection)? > sequence + 1 {
+        return Ok(true);
+    }
     let sql = "SELECT EXISTS (SELECT 1 FROM change_log WHERE sequence > $1 \
          AND kind IN ('product', 'release', 'loose_blob', 'loose_blob_gone'))";
     Ok(connection.query_value(sql, values![to_sql(sequence)?])?)
+}
+
+/// Whether any entry up to a number is not older than a moment.
+pub(crate) fn has_younger(connection: &Connection, to: u64, since: UnixSeconds) -> Result<bool, RecordError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM change_log WHERE sequence <= $1 AND at >= $2)";
+    Ok(connection.query_value(sql, values![to_sql(to)?, to_sql(since.0)?])?)
+}
+
+/// Whether there are changes of accounts after one number and up to another.
+pub(crate) fn has_accounts(connection: &Connection, after: u64, to: u64) -> Result<bool, RecordError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM change_log WHERE sequence > $1 AND sequence <= $2 AND kind = 'account')";
+    Ok(connection.query_value(sql, values![to_sql(after)?, to_sql(to)?])?)
+}
+
+/// Removes the entries up to a number; says how many.
+pub(crate) fn remove_up_to(connection: &Connection, sequence: u64) -> Result<u64, RecordError> {
+    Ok(connection.execute("DELETE FROM change_log WHERE sequence <= $1", values![to_sql(sequence)?])?)
 }
 
 /// How many changes of accounts came after a number.

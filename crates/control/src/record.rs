@@ -36,7 +36,7 @@ pub(crate) mod segments;
 pub(crate) mod snapshots;
 
 use crate::actor::{Actor, Once};
-use crate::follow::{self, Follower, Teller};
+use crate::follow::{self, Follower, Retell, Teller};
 use crate::sql::{
     Access, AddressError, Connection, Database, Source, SqlError, SqlErrorKind, Transaction, make_file, values,
 };
@@ -45,7 +45,7 @@ use penstock_core::catalog::{CatalogChange, CatalogSink};
 use penstock_core::time::UnixSeconds;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::watch;
 
 /// Connections that read at once. Each holds its own page cache of up to 2 MiB, or a process of the
@@ -105,6 +105,9 @@ pub enum RecordError {
     /// A number does not fit a column.
     #[error("{0} is too large for the database")]
     Number(u64),
+    /// Other nodes changed more than the log still holds before this one looked: it is told the state, and then goes on.
+    #[error("this node missed more changes than the log keeps, and is reading the state")]
+    Behind,
     /// A row holds what this program never writes.
     #[error("the database holds a {what} that is not one")]
     Damaged {
@@ -132,12 +135,15 @@ pub(crate) struct Record {
     reader_back: Condvar,
     teller: Arc<Teller>,
     follower: Mutex<Option<Follower>>,
+    /// Who makes snapshots of accounts.
+    snapshots: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 /// One transaction: what it changes, who is behind it, and what edges will be told when it is durable.
 pub(crate) struct Batch<'c> {
     transaction: Transaction<'c>,
     changes: Vec<CatalogChange>,
+    wants_snapshot: bool,
     now: UnixSeconds,
     by: By<'c>,
 }
@@ -169,6 +175,7 @@ impl Record {
             reader_back: Condvar::new(),
             teller: Arc::new(Teller::new(sink, newest)),
             follower: Mutex::new(None),
+            snapshots: OnceLock::new(),
         })
     }
 
@@ -218,9 +225,9 @@ impl Record {
             acting::check(&transaction, actor)?;
         }
         let written_before = transaction.rows_written();
-        let mut batch = Batch { transaction, changes: Vec::new(), now, by };
+        let mut batch = Batch { transaction, changes: Vec::new(), wants_snapshot: false, now, by };
         let done = work(&mut batch)?;
-        let Batch { transaction, changes, by, .. } = batch;
+        let Batch { transaction, changes, wants_snapshot, by, .. } = batch;
         let mut claimed = None;
         if let By::Actor { actor, deeds } = by
             && transaction.rows_written() != written_before
@@ -240,7 +247,17 @@ impl Record {
         transaction.commit().map_err(RecordError::from)?;
         claimed.into_iter().for_each(Once::set_claimed);
         self.teller.tell_own(before, changes);
+        if wants_snapshot && let Some(wake) = self.snapshots.get() {
+            wake();
+        }
         Ok(done)
+    }
+
+    /// Who is woken when a change was made that only a snapshot tells of: see [`Batch::wants_snapshot`]. Only the first one
+    /// is.
+    pub(crate) fn wake_for_snapshots(&self, wake: Box<dyn Fn() + Send + Sync>) {
+        // A second one would be another set of chores in one process, and there is none.
+        let _ = self.snapshots.set(wake);
     }
 
     /// Runs `work` on one consistent view of the record; waits while all readers are busy.
@@ -278,14 +295,14 @@ impl Record {
     }
 
     /// Tells the sink from now on what other processes change, beginning after the change that the
-    /// replay ended with.
+    /// replay ended with; `retell` tells the state where the log does not reach back to what was told.
     ///
     /// # Errors
     /// When the thread cannot be started.
-    pub(crate) fn follow(&self, replayed: u64) -> io::Result<()> {
+    pub(crate) fn follow(&self, replayed: u64, retell: Retell) -> io::Result<()> {
         self.teller.start_after(replayed);
         if self.source.is_shared() {
-            let follower = Follower::start(Arc::clone(&self.source), Arc::clone(&self.teller))?;
+            let follower = Follower::start(Arc::clone(&self.source), Arc::clone(&self.teller), retell)?;
             *lock(&self.follower) = Some(follower);
         }
         Ok(())
@@ -359,6 +376,13 @@ impl Batch<'_> {
     /// Appends a change to the log, in this transaction, and to what the sink is told after it.
     pub(crate) fn tell(&mut self, change: CatalogChange) -> Result<(), RecordError> {
         self.tell_entry(log::Entry::new(change)?)
+    }
+    /// What is changed concerns so many accounts that it is told by a snapshot, which is due from this transaction on and is
+    /// made as soon as it is durable.
+    pub(crate) fn wants_snapshot(&mut self) -> Result<(), RecordError> {
+        next_number(&self.transaction, "imports")?;
+        self.wants_snapshot = true;
+        Ok(())
     }
     /// As [`Batch::tell`], for an entry that was made before the transaction began.
     pub(crate) fn tell_entry(&mut self, entry: log::Entry) -> Result<(), RecordError> {

@@ -3,14 +3,13 @@
 use crate::control::Node;
 use crate::error::CallError;
 use crate::record::holdings::{self, Whose};
-use crate::record::{Batch, accounts, next_number};
+use crate::record::{Batch, accounts};
 use penstock_core::account::AccountId;
 use penstock_core::catalog::CatalogChange;
 use penstock_core::desk::Account;
 
 /// People that one change tells one by one: two rows of the log and a message each, for which other changes wait, about a
-/// second on a server. A change of more is told by the next snapshot, as imports are: within a minute and the time that one
-/// takes.
+/// second on a server. A change of more is told by a snapshot that is made at once.
 pub(crate) const PEOPLE_TOLD_MAX: usize = 2000;
 
 /// Tells one account.
@@ -22,7 +21,7 @@ pub(crate) fn account(node: &Node, batch: &mut Batch<'_>, account: &Account) -> 
 pub(crate) fn people(node: &Node, batch: &mut Batch<'_>, whose: Whose<'_>) -> Result<(), CallError> {
     let names = holdings::affected(batch.connection(), whose, PEOPLE_TOLD_MAX + 1)?;
     if names.len() > PEOPLE_TOLD_MAX {
-        next_number(batch.connection(), "imports")?;
+        batch.wants_snapshot()?;
         return Ok(());
     }
     let names: Vec<&AccountId> = names.iter().collect();

@@ -1,15 +1,19 @@
-//! What a node does beside serving: signing heads anew before they expire, and re-reading its blobs.
+//! What a node does beside serving: signing heads anew before they expire, keeping the change log short and its snapshots
+//! fresh, and re-reading its blobs.
 //!
 //! One thread each, asleep most of the time; dropping [`Chores`] wakes and ends them.
 
-use penstock_control::Control;
+use penstock_control::{Control, LogTail};
 use penstock_store::{ScrubControl, ScrubOptions, Store};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// How often heads are looked at; they are signed anew when a day old.
+/// How often heads are looked at, which are signed anew when a day old, and the change log is shortened.
 const RENEW_EVERY: Duration = Duration::from_secs(3600);
+/// Rest between two steps of shortening the log. Smaller lets other changes wait more, larger makes a great import's end later.
+const SHORTEN_REST: Duration = Duration::from_millis(100);
 /// How often it is looked at whether so many accounts changed that another snapshot pays.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(60);
 /// Rest between two scrubs of the whole store.
@@ -20,7 +24,7 @@ const SCRUB_FIRST: Duration = Duration::from_secs(600);
 /// The running threads.
 pub(crate) struct Chores {
     // Dropped first: a closed channel is the word to end.
-    words: Vec<SyncSender<()>>,
+    words: Vec<Arc<SyncSender<()>>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -50,7 +54,7 @@ impl Chores {
     fn keep_record(&mut self, control: &Control) -> std::io::Result<()> {
         let heads = control.clone();
         self.spawn("penstock-heads", move |word| {
-            while rest(word, RENEW_EVERY) {
+            while shorten(&heads, word) && rest(word, RENEW_EVERY) {
                 renew(&heads);
                 forget(&heads);
             }
@@ -62,13 +66,21 @@ impl Chores {
             while rest(word, SNAPSHOT_EVERY) {
                 snapshot(&accounts);
             }
-        })
+        })?;
+        // Weak: the last strong one gone is the word to end.
+        if let Some(word) = self.words.last().map(Arc::downgrade) {
+            control.wake_for_snapshots(Box::new(move || {
+                // One that waits already is enough.
+                let _ = word.upgrade().map(|word| word.try_send(()));
+            }));
+        }
+        Ok(())
     }
 
     fn spawn(&mut self, name: &str, work: impl FnOnce(&Receiver<()>) + Send + 'static) -> std::io::Result<()> {
         let (word, ear) = sync_channel(1);
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || work(&ear))?;
-        self.words.push(word);
+        self.words.push(Arc::new(word));
         self.threads.push(thread);
         Ok(())
     }
@@ -107,9 +119,25 @@ fn forget(control: &Control) {
     }
 }
 
-/// Whether to go on: false when the node ends.
+/// Keeps the change log short, step by step with a rest between for other changes. Whether to go on.
+fn shorten(control: &Control, word: &Receiver<()>) -> bool {
+    loop {
+        match control.compact_log(LogTail::default(), crate::commands::now()) {
+            Ok(0) => return true,
+            Ok(_) if rest(word, SHORTEN_REST) => {}
+            Ok(_) => return false,
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "the change log was not shortened: the next hour tries again");
+                return true;
+            }
+        }
+    }
+}
+
+/// Waits for so long, or until it is woken. Whether to go on: false when the node ends.
 fn rest(word: &Receiver<()>, time: Duration) -> bool {
-    matches!(word.recv_timeout(time), Err(RecvTimeoutError::Timeout))
+    !matches!(word.recv_timeout(time), Err(RecvTimeoutError::Disconnected))
 }
 
 /// Makes another snapshot of all accounts where that pays.

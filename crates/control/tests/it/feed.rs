@@ -114,7 +114,7 @@ impl Feed {
     }
 }
 
-fn router(world: &World) -> Router {
+pub(crate) fn router(world: &World) -> Router {
     world.control.router(Credentials::Socket)
 }
 
@@ -139,7 +139,7 @@ async fn whoever_comes_with_nothing_gets_what_a_restart_tells_and_then_what_happ
     assert_eq!(told, replayed);
 }
 
-fn is_product(change: &CatalogChange, name: &str) -> bool {
+pub(crate) fn is_product(change: &CatalogChange, name: &str) -> bool {
     matches!(change, CatalogChange::Product(product) if product.id.as_str() == name)
 }
 

@@ -33,5 +33,6 @@ mod roles;
 mod rollouts;
 mod rotations;
 mod segments;
+mod shortened;
 mod support;
 mod walls;

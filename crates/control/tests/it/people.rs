@@ -177,6 +177,8 @@ async fn users_and_holders_are_listed_page_by_page(engine: Engine) {
 async fn a_company_of_many_is_told_by_a_snapshot(engine: Engine) {
     let world = world(engine).await;
     let id = given(&world, json!({ "terms": { "product": "game" }, "seats": 2500 })).await;
+    let (wake, woken) = std::sync::mpsc::channel();
+    world.control.wake_for_snapshots(Box::new(move || wake.send(()).expect("heard")));
     let line = |number: u32| json!({ "account": format!("acme/{number}"), "company": "acme", "seat": id });
     let lines: Vec<Value> = (0..2500).map(line).collect();
     let answer: ImportAnswer = world.post("/imports", &json!({ "lines": lines })).await.ok();
@@ -185,8 +187,10 @@ async fn a_company_of_many_is_told_by_a_snapshot(engine: Engine) {
     assert!(renewed());
     assert_eq!(holds(&world, "acme/7"), 1);
     let before = world.sink.all().len();
+    assert!(woken.try_recv().is_err(), "an import waits for the next look");
     world.put("/accounts/acme", &json!({ "standing": "suspended" })).await.ok::<AccountDetail>();
     assert_eq!(world.sink.all().len(), before + 1, "the company alone is told at once");
+    woken.try_recv().expect("whoever makes snapshots is woken");
     assert!(renewed(), "and a snapshot is due");
     assert_eq!((holds(&world, "acme/7"), holds(&world, "acme/2499")), (0, 0));
     assert_eq!(told(&world), slow(&world));
