@@ -234,4 +234,7 @@ pub const REVOKED_AT_ONCE_MAX: usize = 10_000;
 pub trait CatalogSink: Send + Sync {
     /// Takes one change and its number in control's log; a part of a replayed state has the number that the state is of.
     fn apply(&self, sequence: u64, change: CatalogChange);
+    /// At this moment nothing newer was there than what was told. Said now and then where changes come from elsewhere, and
+    /// never where nothing can happen without being told.
+    fn confirm(&self) {}
 }

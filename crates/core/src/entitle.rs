@@ -2,7 +2,7 @@
 //!
 //! A [`Grant`] has private fields and is made here only; the shelf of an edge opens a blob for a `&Grant` and for
 //! nothing else. The order is fixed: token, account, embargo, access class, holding (what, where, when), agreement,
-//! device, release. Every refusal has one stable code, and a [`Witness`] may look on, which is how `explain` tells the
+//! device, release, and last whether what all this rests on is fresh enough. Every refusal has one stable code, and a [`Witness`] may look on, which is how `explain` tells the
 //! whole walk without a second implementation. It must not know how a token was verified or where facts come from.
 //!
 //! What an account may not know of looks unknown: a closed product is told apart from none only by those who hold it.
@@ -16,6 +16,7 @@ pub use walk::{Silent, Step, Walk, Walked, Witness};
 use crate::account::{AccountFacts, AccountKey, Asking, Carries, DeviceKey, Gap, Standing, TokenKey, Wanted};
 use crate::blob::BlobId;
 use crate::catalog::{AccessClass, Product, ReleaseState};
+use crate::grace::{Bound, Freshness};
 use crate::id::{AccessGroup, ChannelName, ComponentName, Platform, ProductId};
 use crate::link::PathPrefix;
 use crate::place::{Embargo, Ruling, Whereabouts};
@@ -173,6 +174,8 @@ pub struct Scene<'a> {
     pub place: Whereabouts<'a>,
     /// The embargo policy.
     pub embargo: &'a Embargo,
+    /// How old all that is known may be, and is.
+    pub freshness: Freshness,
 }
 
 /// The answer to a question of access.
@@ -300,8 +303,23 @@ fn walk(
     if let Some(refusal) = withdrawn {
         return Err(refusal);
     }
+    check_freshness(access, scene.freshness, witness)?;
     let is_public = !needs_token && scene.embargo.allows_everywhere(&product.export_class);
     Ok(if is_public { Visibility::Public } else { Visibility::Private })
+}
+
+/// Comes last: what forbids is told as such, however old the knowledge of it.
+fn check_freshness(access: AccessClass, freshness: Freshness, witness: &mut impl Witness) -> Result<(), Refusal> {
+    let refusal = freshness.is_too_old(access).then_some(Refusal::ControlSilent);
+    let age = freshness.age_seconds;
+    let words = || match freshness.grace.of(access) {
+        Bound::Unlimited => format!("control was heard {age} s ago, and {access:?} content is given out without it"),
+        Bound::Seconds(most) => {
+            format!("control was heard {age} s ago, and {access:?} content is given out for {most} s without it")
+        }
+    };
+    witness.saw(Step::Freshness, words, refusal);
+    refusal.map_or(Ok(()), Err)
 }
 
 const fn is_current(passport: &Passport, now: UnixSeconds) -> bool {

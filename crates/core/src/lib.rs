@@ -18,6 +18,7 @@ pub mod desk;
 pub mod entitle;
 pub mod envelope;
 pub mod feed;
+pub mod grace;
 pub mod id;
 pub mod keys;
 pub mod limits;

@@ -170,17 +170,19 @@ impl Problem {
         match self {
             Self::TooManyRequests => Some(5),
             Self::Unavailable | Self::DiskFull => Some(10),
-            Self::BlobDamaged => Some(60),
+            Self::BlobDamaged | Self::Refused(Refusal::ControlSilent) => Some(60),
             _ => None,
         }
     }
 }
 
-/// 401 where another token may help, 451 where the law stands in the way (RFC 7725), 403 where the account lacks something.
+/// 401 where another token may help, 451 where the law stands in the way (RFC 7725), 403 where the account lacks something,
+/// 503 where another edge may know more.
 const fn refusal_status(refusal: Refusal) -> u16 {
     match refusal {
         Refusal::Unknown => 404,
         Refusal::Withdrawn => 410,
+        Refusal::ControlSilent => 503,
         Refusal::TokenRequired | Refusal::TokenRevoked | Refusal::Token(_) => 401,
         Refusal::Embargo | Refusal::EmbargoHold | Refusal::AccountDenied | Refusal::AccountOnHold => 451,
         Refusal::NotEntitled

@@ -127,7 +127,7 @@ impl AdminService {
     fn readiness(&self) -> Response<Bytes> {
         let counts = self.parts.catalog.counts();
         let Totals { blobs: store_blobs, bytes: store_blob_bytes } = self.parts.store.totals();
-        let knowledge = self.parts.standing.as_ref().map(|standing| standing.at((self.parts.clock)()));
+        let knowledge = self.knowledge();
         let ready = self.parts.readiness.is_ready() && knowledge.is_none_or(|knowledge| knowledge.whole);
         let details = Ready {
             ready,
@@ -142,10 +142,17 @@ impl AdminService {
         json(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &details)
     }
 
+    fn knowledge(&self) -> Option<Knowledge> {
+        self.parts.standing.as_ref().map(|standing| standing.at((self.parts.clock)()))
+    }
+
     fn render_metrics(&self) -> Response<Bytes> {
         let Totals { blobs: store_blobs, bytes: store_blob_bytes } = self.parts.store.totals();
         let catalog_blobs = self.parts.catalog.counts().blobs;
-        Levels { store_blobs, store_blob_bytes, catalog_blobs, is_ready: self.parts.readiness.is_ready() }.publish();
+        let is_ready = self.parts.readiness.is_ready();
+        // Before the first state there is nothing that could be old.
+        let knowledge_age_seconds = self.knowledge().filter(|known| known.whole).map(|known| known.age_seconds);
+        Levels { store_blobs, store_blob_bytes, catalog_blobs, is_ready, knowledge_age_seconds }.publish();
         self.metrics.run_upkeep();
         let mut response = Response::new(self.metrics.render().into());
         let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");

@@ -3,6 +3,7 @@
 //! It must not decide or keep anything itself: each change goes to whom it concerns.
 
 use crate::catalog::EdgeCatalog;
+use crate::feed::Standing;
 use crate::passport::{Accounts, Revoked};
 use crate::policy::Policies;
 use bytes::Bytes;
@@ -27,6 +28,8 @@ pub struct EdgeCopy {
     pub policies: Arc<Policies>,
     /// Where snapshots of accounts lie.
     pub store: Store,
+    /// How old it is.
+    pub standing: Standing,
     /// The clock.
     pub clock: fn() -> UnixSeconds,
 }
@@ -81,5 +84,9 @@ impl CatalogSink for EdgeCopy {
             CatalogChange::SegmentGone { name } => self.policies.remove_segment(&name),
             other => self.catalog.apply(other),
         }
+    }
+
+    fn confirm(&self) {
+        self.standing.current((self.clock)());
     }
 }

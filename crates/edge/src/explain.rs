@@ -4,6 +4,7 @@
 //! decided here.
 
 use crate::catalog::{EdgeCatalog, Found};
+use crate::feed::Standing;
 use crate::geo::Geo;
 use crate::passport::{Bearer, Passports, Presented, Proof};
 use crate::policy::Policies;
@@ -15,6 +16,7 @@ use penstock_core::desk::{ExplainAnswer, ExplainQuestion, ExplainStep, Explainer
 use penstock_core::entitle::{
     Caller, Passport, Refusal, Scene, Step, TokenFault, Verdict, Walk, Walked, decide_blob, decide_product,
 };
+use penstock_core::grace::Freshness;
 use penstock_core::id::{ChannelName, Platform, ProductId};
 use penstock_core::link::{self, RawLink};
 use penstock_core::place::{Place, Whereabouts};
@@ -35,6 +37,8 @@ pub struct EdgeExplainer {
     pub policies: Arc<Policies>,
     /// Where addresses are.
     pub geo: Arc<Geo>,
+    /// What is known of control elsewhere; `None` beside control.
+    pub standing: Option<Standing>,
     /// The clock.
     pub clock: fn() -> UnixSeconds,
 }
@@ -64,7 +68,9 @@ impl Explainer for EdgeExplainer {
         let embargo = self.policies.embargo();
         let looked_up = || question.address.and_then(|address| self.geo.place(address));
         let place = question.region.map(Place).or_else(looked_up);
-        let scene = Scene { now, place: Whereabouts::Known(place), embargo: &embargo };
+        let age_seconds = self.standing.as_ref().map_or(0, |standing| standing.at(now).age_seconds);
+        let freshness = Freshness { age_seconds, grace: self.policies.grace() };
+        let scene = Scene { now, place: Whereabouts::Known(place), embargo: &embargo, freshness };
         let mut walk = Walk::default();
         let (subject, refusal) = match (question.blob, &question.product) {
             (Some(blob), _) => {

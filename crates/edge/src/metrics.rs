@@ -50,6 +50,8 @@ pub const CATALOG_BLOBS: &str = "penstock_edge_catalog_blobs";
 pub const GEO_BUILT: &str = "penstock_edge_geo_built_seconds";
 /// Databases of places that were offered by a reload and could not be used.
 pub const GEO_REFUSED: &str = "penstock_edge_geo_refused_total";
+/// Seconds since control confirmed what this edge knows; only of role `edge`.
+pub const KNOWLEDGE_AGE: &str = "penstock_edge_knowledge_age_seconds";
 /// 1 while the node should get traffic.
 pub const READY: &str = "penstock_edge_ready";
 
@@ -110,6 +112,7 @@ fn describe() {
     describe_gauge!(CATALOG_BLOBS, "Blobs that the catalogue knows");
     describe_gauge!(GEO_BUILT, Unit::Seconds, "When the database of places was built, since 1970; 0 without one");
     describe_counter!(GEO_REFUSED, "Databases of places that a reload found and could not use");
+    describe_gauge!(KNOWLEDGE_AGE, Unit::Seconds, "Since control confirmed what this edge knows");
     describe_gauge!(READY, "1 while the node should get traffic");
 }
 
@@ -182,6 +185,8 @@ pub(crate) struct Levels {
     pub(crate) store_blob_bytes: u64,
     pub(crate) catalog_blobs: usize,
     pub(crate) is_ready: bool,
+    /// Of an edge that follows control elsewhere.
+    pub(crate) knowledge_age_seconds: Option<u64>,
 }
 
 impl Levels {
@@ -190,6 +195,9 @@ impl Levels {
         gauge!(STORE_BLOBS).set(self.store_blobs as f64);
         gauge!(STORE_BLOB_BYTES).set(self.store_blob_bytes as f64);
         gauge!(CATALOG_BLOBS).set(self.catalog_blobs as f64);
+        if let Some(seconds) = self.knowledge_age_seconds {
+            gauge!(KNOWLEDGE_AGE).set(seconds as f64);
+        }
         gauge!(READY).set(if self.is_ready { 1.0 } else { 0.0 });
     }
 }

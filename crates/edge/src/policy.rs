@@ -1,5 +1,5 @@
 //! What was decided for all products at once, kept for lookups without a lock: control's embargo and segments, and this
-//! node's own brakes and rates.
+//! node's own brakes, rates, and how long it bears that control is silent.
 //!
 //! It must not decide: `core::place`, `core::segment`, `core::channel` and [`crate::rates`] do.
 
@@ -7,6 +7,7 @@ use crate::config::{BrakeOn, Checked};
 use crate::rates::Rates;
 use arc_swap::{ArcSwap, Guard};
 use penstock_core::channel::Brake;
+use penstock_core::grace::Grace;
 use penstock_core::id::{ChannelName, ProductId, SegmentName};
 use penstock_core::place::Embargo;
 use penstock_core::segment::Segment;
@@ -23,6 +24,7 @@ pub struct Policies {
     embargo: ArcSwap<Embargo>,
     segments: ArcSwap<Segments>,
     brakes: ArcSwap<Vec<BrakeOn>>,
+    grace: ArcSwap<Grace>,
     rates: Rates,
     /// Whether this node can look up where somebody is.
     sees_places: AtomicBool,
@@ -89,6 +91,12 @@ impl Policies {
         if is_pulled { Brake::Pulled } else { Brake::Released }
     }
 
+    /// How long what control told is given out while it is silent.
+    #[must_use]
+    pub fn grace(&self) -> Grace {
+        **self.grace.load()
+    }
+
     /// How fast connections may be sent to.
     #[must_use]
     pub const fn rates(&self) -> &Rates {
@@ -100,6 +108,7 @@ impl Policies {
         self.rates.set(config.rates.clone());
         self.sees_places.store(config.geo.database.is_some(), Ordering::Relaxed);
         self.warn_if_blind();
+        self.grace.store(Arc::new(config.control.grace));
         if **self.brakes.load() != config.rollouts.brakes {
             for brake in &config.rollouts.brakes {
                 tracing::warn!(%brake, "rollouts are held back on this node: everybody gets the fallback");

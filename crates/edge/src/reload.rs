@@ -110,7 +110,8 @@ fn at_next_start(started: &Checked, next: &Checked) -> Vec<&'static str> {
     let DataConfig { dir, access, open_blobs_max, io_threads, scrub_bytes_per_second } = &started.data;
     let ListenConfig { https, http, admin, admin_hosts: _, workers, proxy_from, tokens_over_http, unsent_bytes_max } =
         &started.listen;
-    let ControlConfig { follow, database } = &started.control;
+    // Grace is taken by a reload.
+    let ControlConfig { follow, grace: _, database } = &started.control;
     let TokensConfig { issuers, link_keys: _, passport_bytes_max } = &started.tokens;
     [
         ("role", started.role != next.role),

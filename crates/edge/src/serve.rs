@@ -24,6 +24,7 @@ use http::uri::Authority;
 use http::{HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
 use penstock_core::entitle::{Caller, Passport, Refusal, Scene, TokenFault, Verdict};
+use penstock_core::grace::Freshness;
 use penstock_core::link;
 use penstock_core::place::{Place, Whereabouts};
 use penstock_core::reply::Problem;
@@ -163,7 +164,8 @@ impl Server {
         // Looked up at most once, and only when something turns on it.
         let place = OnceCell::new();
         let find = || *place.get_or_init(|| self.place(conn));
-        let scene = Scene { now, place: Whereabouts::Found(&find), embargo: &embargo };
+        let freshness = Freshness { age_seconds: self.age_seconds(now), grace: self.policies.grace() };
+        let scene = Scene { now, place: Whereabouts::Found(&find), embargo: &embargo, freshness };
         let refusal = match decide(Caller::Nobody, &scene) {
             Verdict::Allow(grant) => {
                 self.pace(conn, None);
@@ -215,6 +217,11 @@ impl Server {
     fn pace(&self, conn: &ConnInfo, passport: Option<&Passport>) {
         let segments = || Arc::clone(&self.policies.segments());
         self.policies.rates().pace(&conn.pacing, conn.protocol, passport, segments, &self.passports.pseudonyms());
+    }
+
+    /// Since when control has not confirmed what is known here.
+    fn age_seconds(&self, now: UnixSeconds) -> u64 {
+        self.standing.as_ref().map_or(0, |standing| standing.at(now).age_seconds)
     }
 
     /// Where the peer is, looked up when it is asked for.

@@ -14,7 +14,7 @@ use penstock_edge::config::{Access, Checked, Database, Role};
 use penstock_edge::copy::EdgeCopy;
 use penstock_edge::drain::Readiness;
 use penstock_edge::explain::EdgeExplainer;
-use penstock_edge::feed::{Follower, Following};
+use penstock_edge::feed::{Follower, Following, Standing};
 use penstock_edge::geo::{Geo, GeoError};
 use penstock_edge::listen::tcp::{BindError, Inherited};
 use penstock_edge::metrics;
@@ -154,8 +154,10 @@ pub(crate) fn assemble_held(
         revoked: Arc::clone(&revoked),
         policies: Arc::clone(&policies),
         store: store.clone(),
+        standing: Standing::default(),
         clock: crate::commands::now,
     };
+    let known = copy.standing.clone();
     let (control, issuers, follower) = match &config.control.follow {
         None => {
             let control = open_control(&config, &store, copy)?;
@@ -170,6 +172,15 @@ pub(crate) fn assemble_held(
         }
     };
     let standing = follower.as_ref().map(Follower::standing);
+    // A database of one process has nothing to tell that this process does not know.
+    let known = match (&follower, &config.control.database) {
+        (Some(_), _) => Some(known),
+        (None, Database::Postgres(_)) => {
+            known.whole(0, crate::commands::now());
+            Some(known)
+        }
+        (None, Database::Sqlite(_)) => None,
+    };
     let secret = random()?;
     let passports =
         Arc::new(Passports::new(accounts, revoked, issuers.gate(), secret, config.tokens.passport_bytes_max));
@@ -179,6 +190,7 @@ pub(crate) fn assemble_held(
             passports: Arc::clone(&passports),
             policies: Arc::clone(&policies),
             geo: Arc::clone(&geo),
+            standing: known.clone(),
             clock: crate::commands::now,
         }));
     }
@@ -191,7 +203,7 @@ pub(crate) fn assemble_held(
         passports,
         policies,
         geo,
-        standing: standing.clone(),
+        standing: known,
         clock: crate::commands::now,
         io_threads: config.data.io_threads,
         plain_tokens: if config.listen.tokens_over_http { PlainTokens::Accept } else { PlainTokens::Refuse },

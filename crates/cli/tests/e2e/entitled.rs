@@ -120,7 +120,7 @@ fn the_desk_can_say_why_a_player_was_refused() {
     desk(&world, &["account", "set", "bob", "--agreement", "eula@3"]);
     let allowed = explain(&["--account", "bob", "--region", "DE-BE"]);
     assert_eq!(allowed["allowed"], true, "{allowed}");
-    assert_eq!(walk(&allowed), ["token", "account", "embargo", "access", "holding", "release"]);
+    assert_eq!(walk(&allowed), ["token", "account", "embargo", "access", "holding", "release", "freshness"]);
     let token = token(&world, "bob", &[]);
     let by_token = explain(&["--token-file", text(&token), "--region", "DE"]);
     assert_eq!(by_token["allowed"], true, "{by_token}");

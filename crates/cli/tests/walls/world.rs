@@ -14,6 +14,7 @@ use penstock_core::api::{
 use penstock_core::blob::{BlobId, BlobSize, ChunkId};
 use penstock_core::catalog::{BlobMember, CatalogChange, CatalogSink, Release};
 use penstock_core::entitle::{Caller, Scene, Silent, Verdict, decide_blob};
+use penstock_core::grace::Freshness;
 use penstock_core::id::{AccessGroup, ChannelName, ComponentName, Platform, ProductId, Version};
 use penstock_core::keys::TrustSet;
 use penstock_core::manifest::{self, Expected};
@@ -379,7 +380,8 @@ impl World {
     /// The edge's answer.
     fn may_read(&self, person: &Person, blob: BlobId) -> bool {
         let place = Place(if person.is_in_germany { "DE" } else { "US" }.parse().expect("region"));
-        let scene = Scene { now: now(), place: Whereabouts::Known(Some(place)), embargo: &self.embargo };
+        let place = Whereabouts::Known(Some(place));
+        let scene = Scene { now: now(), place, embargo: &self.embargo, freshness: Freshness::CURRENT };
         let caller = person.passport.as_ref().map_or(Caller::Nobody, Caller::Known);
         let verdict =
             self.catalog.with_blob(&blob, |open, uses| decide_blob(blob, open, uses, caller, &scene, &mut Silent));

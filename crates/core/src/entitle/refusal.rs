@@ -106,6 +106,8 @@ pub enum Refusal {
     DeviceRequired,
     /// The release was withdrawn.
     Withdrawn,
+    /// This edge has not heard from control for so long that it gives out nothing of the kind.
+    ControlSilent,
     /// The account is not known here.
     AccountUnknown,
     /// The studio blocked the account.
@@ -143,6 +145,7 @@ impl Refusal {
         Self::AgreementRequired,
         Self::DeviceRequired,
         Self::Withdrawn,
+        Self::ControlSilent,
         Self::AccountUnknown,
         Self::AccountSuspended,
         Self::AccountOnHold,
@@ -189,6 +192,7 @@ impl Refusal {
             Self::AgreementRequired => "agreement_required",
             Self::DeviceRequired => "device_required",
             Self::Withdrawn => "withdrawn",
+            Self::ControlSilent => "control_silent",
             Self::AccountUnknown => "account_unknown",
             Self::AccountSuspended => "account_suspended",
             Self::AccountOnHold => "account_on_hold",
@@ -218,6 +222,7 @@ impl Refusal {
             Self::AgreementRequired => "an agreement has to be accepted first",
             Self::DeviceRequired => "this is not one of the account's registered devices",
             Self::Withdrawn => "this release was withdrawn",
+            Self::ControlSilent => "this node has not heard from control for too long to give this out",
             Self::AccountUnknown => "the account is not known here",
             Self::AccountSuspended => "the account is suspended",
             Self::AccountOnHold => "the account is being looked at",

@@ -1,6 +1,8 @@
 //! The decision as a table, and its properties.
 
 mod place;
+mod several;
+mod silent;
 mod uses;
 
 use super::*;
@@ -27,6 +29,7 @@ struct Case {
     caller: Option<Result<Passport, TokenFault>>,
     place: Option<Place>,
     embargo: Embargo,
+    freshness: Freshness,
 }
 
 impl Case {
@@ -44,6 +47,7 @@ impl Case {
             caller: Some(Ok(passport(facts))),
             place: None,
             embargo: Embargo::default(),
+            freshness: Freshness::CURRENT,
         }
     }
 
@@ -71,7 +75,12 @@ impl Case {
             Some(Err(fault)) => Caller::Faulty(*fault),
             Some(Ok(passport)) => Caller::Known(passport),
         };
-        let scene = Scene { now: NOW, place: Whereabouts::Known(self.place), embargo: &self.embargo };
+        let scene = Scene {
+            now: NOW,
+            place: Whereabouts::Known(self.place),
+            embargo: &self.embargo,
+            freshness: self.freshness,
+        };
         decide_blob(BlobId::of(b"x"), false, [one], caller, &scene, witness)
     }
 

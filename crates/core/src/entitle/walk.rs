@@ -21,6 +21,8 @@ pub enum Step {
     Holding,
     /// Whether the release may still be fetched.
     Release,
+    /// Whether all that this rests on is fresh enough.
+    Freshness,
     /// Whether a closed product may show itself.
     Closed,
 }
@@ -38,6 +40,7 @@ impl Step {
             Self::Access => "access",
             Self::Holding => "holding",
             Self::Release => "release",
+            Self::Freshness => "freshness",
             Self::Closed => "closed",
         }
     }

@@ -4,6 +4,7 @@ use super::*;
 use penstock_core::catalog::BlobMember;
 use penstock_core::channel::Choice;
 use penstock_core::entitle::{Caller, Scene, Silent, Verdict, decide_blob};
+use penstock_core::grace::Freshness;
 use penstock_core::id::{AccessGroup, ComponentName};
 use penstock_core::place::{Embargo, Whereabouts};
 use penstock_core::time::UnixSeconds;
@@ -54,7 +55,8 @@ fn offer(product: &str, channel: &str, platform: &str, version: &str) -> Catalog
 }
 
 fn is_readable(catalog: &EdgeCatalog, blob: &BlobId) -> bool {
-    let scene = Scene { now: UnixSeconds(1), place: Whereabouts::Known(None), embargo: &Embargo::default() };
+    let (embargo, place) = (Embargo::default(), Whereabouts::Known(None));
+    let scene = Scene { now: UnixSeconds(1), place, embargo: &embargo, freshness: Freshness::CURRENT };
     let verdict =
         catalog.with_blob(blob, |open, uses| decide_blob(*blob, open, uses, Caller::Nobody, &scene, &mut Silent));
     matches!(verdict, Verdict::Allow(_))

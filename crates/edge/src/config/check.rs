@@ -284,7 +284,7 @@ impl Checker<'_> {
             }
         };
         let follow = if role == Role::Edge { follow::check(self, config) } else { None };
-        ControlConfig { follow, database }
+        ControlConfig { follow, grace: follow::grace(self, control), database }
     }
 
     fn origin(&mut self, config: &Config) -> Option<String> {
@@ -403,7 +403,7 @@ impl Checker<'_> {
         }
     }
 
-    fn within(&mut self, key: &str, value: u64, least: u64, most: u64) -> u64 {
+    pub(super) fn within(&mut self, key: &str, value: u64, least: u64, most: u64) -> u64 {
         if !(least..=most).contains(&value) {
             self.wrong(key, &format!("must be from {least} to {most}, is {value}"));
         }

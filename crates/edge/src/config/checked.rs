@@ -7,6 +7,7 @@ use super::network::Network;
 use super::raw::Config;
 use super::steer::{RatesConfig, RolloutsConfig};
 use super::tokens::IssuerConfig;
+use penstock_core::grace::Grace;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -136,6 +137,8 @@ pub struct GeoConfig {
 pub struct ControlConfig {
     /// What an edge follows; `None` for other roles.
     pub follow: Option<FollowConfig>,
+    /// How long an edge gives out what it knows while control is silent. Taken again on reload.
+    pub grace: Grace,
     /// The database.
     pub database: Database,
 }

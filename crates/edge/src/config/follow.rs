@@ -1,10 +1,17 @@
-//! `[control]` of an edge: which control node it follows, and how it knows it.
+//! `[control]` of an edge: which control node it follows, how it knows it, and how long it goes on without.
 
 use super::check::Checker;
-use super::raw::Config;
+use super::raw::{Config, Control};
 use crate::web::WebUrl;
+use penstock_core::grace::{Bound, Grace};
 use penstock_core::keys::PublicKey;
 use std::path::PathBuf;
+
+/// Shortest grace, in seconds. What an edge's journal says of its age may be a minute older than it is, and a restart of
+/// control must not be an outage of its edges.
+const GRACE_SECONDS_MIN: u64 = 300;
+/// Longest grace, in seconds: ten years. Whoever wants more wants no bound.
+const GRACE_SECONDS_MAX: u64 = 10 * 366 * 86_400;
 
 /// What an edge follows, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,9 +71,24 @@ pub(super) fn check(checker: &mut Checker<'_>, config: &Config) -> Option<Follow
     Some(FollowConfig { url, credential, key, ca })
 }
 
+/// How long an edge gives out what it knows while control is silent; 0 is without end.
+pub(super) fn grace(checker: &mut Checker<'_>, control: &Control) -> Grace {
+    let mut bound = |key: &str, seconds: u64| match seconds {
+        0 => Bound::Unlimited,
+        seconds => Bound::Seconds(checker.within(key, seconds, GRACE_SECONDS_MIN, GRACE_SECONDS_MAX)),
+    };
+    Grace {
+        open: bound("control.grace_open_seconds", control.grace_open_seconds),
+        registered: bound("control.grace_registered_seconds", control.grace_registered_seconds),
+        licensed: bound("control.grace_licensed_seconds", control.grace_licensed_seconds),
+        closed: bound("control.grace_closed_seconds", control.grace_closed_seconds),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{Config, Environment};
+    use super::Bound;
     use std::path::Path;
 
     const KEY: &str = "ed25519:iojj3XQJ8ZX9UtstPLpdcspnCb8dlBIb83SIAbQPb1w";
@@ -105,5 +127,18 @@ mod tests {
             let found = problems(&good.replace(from, to));
             assert!(found.len() == 1 && found[0].starts_with(expected), "{found:?}");
         }
+    }
+
+    #[test]
+    fn each_class_has_a_grace_and_too_short_ones_are_refused() {
+        let grace = Config::parse("", &Environment::default(), None).expect("good").control.grace;
+        assert_eq!((grace.open, grace.registered), (Bound::Unlimited, Bound::Seconds(30 * 86_400)));
+        assert_eq!((grace.licensed, grace.closed), (Bound::Seconds(7 * 86_400), Bound::Seconds(86_400)));
+        let found = problems("grace_licensed_seconds = 0\ngrace_closed_seconds = 299\n");
+        assert!(
+            found.iter().any(|problem| problem.contains("control.grace_closed_seconds: must be from 300")),
+            "{found:?}"
+        );
+        assert!(!found.iter().any(|problem| problem.contains("grace_licensed_seconds")), "0 is no bound: {found:?}");
     }
 }

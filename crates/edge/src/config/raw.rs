@@ -127,6 +127,17 @@ section! {
         /// The database of roles `all` and `control`: `sqlite:FILE` (from the data directory) or `postgres://…`. A URL
         /// with a password belongs in the environment: `PENSTOCK__CONTROL__DATABASE`.
         database: String = "sqlite:control.sqlite",
+        /// For how long role `edge`, and any node whose database is a server, gives out open content while control or the
+        /// database is silent, in seconds; 0 means without end. Embargo, suspension and revocation are refused all the
+        /// while, as control told them last. Larger serves on through longer outages, and gives out for longer what control
+        /// would have taken back.
+        grace_open_seconds: u64 = 0u64,
+        /// The same for registered content.
+        grace_registered_seconds: u64 = 2_592_000u64,
+        /// The same for licensed content.
+        grace_licensed_seconds: u64 = 604_800u64,
+        /// The same for closed content.
+        grace_closed_seconds: u64 = 86_400u64,
     }
 }
 

@@ -48,7 +48,7 @@ impl Standing {
     }
 
     /// A whole state of this change is known, and was the newest at that moment.
-    pub(super) fn whole(&self, sequence: u64, heard: UnixSeconds) {
+    pub fn whole(&self, sequence: u64, heard: UnixSeconds) {
         self.known(sequence);
         self.current(heard);
         self.0.is_whole.store(true, Ordering::Release);
@@ -59,7 +59,7 @@ impl Standing {
     }
 
     /// Nothing newer was there at that moment.
-    pub(super) fn current(&self, heard: UnixSeconds) {
+    pub fn current(&self, heard: UnixSeconds) {
         self.0.heard.fetch_max(heard.0, Ordering::Relaxed);
     }
 

@@ -1,6 +1,7 @@
 //! The serve side of the edge over real sockets, against a real store in a temporary directory.
 
 mod admin;
+mod away;
 mod blobs;
 mod damage;
 mod embargo;

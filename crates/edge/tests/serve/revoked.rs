@@ -6,7 +6,6 @@ use penstock_core::account::{AccountFacts, Holding, Terms};
 use penstock_core::blob::BlobId;
 use penstock_core::catalog::{AccessClass, CatalogChange, CatalogSink as _, ReleaseState, RevokedToken};
 use penstock_core::time::UnixSeconds;
-use penstock_edge::copy::EdgeCopy;
 use penstock_edge::serve::PlainTokens;
 use penstock_store::Reading;
 use serde_json::json;
@@ -36,14 +35,7 @@ fn game(rig: &Rig, id: &str, access: AccessClass) -> BlobId {
 #[test]
 fn a_revoked_token_is_refused_at_the_next_request_of_an_open_connection() {
     let rig = Rig::with(Over::Plain, Reading::Map, PlainTokens::Accept);
-    let copy = EdgeCopy {
-        catalog: Arc::clone(&rig.catalog),
-        accounts: Arc::clone(&rig.accounts),
-        revoked: Arc::clone(&rig.revoked),
-        policies: Arc::clone(&rig.policies),
-        store: rig.store.clone(),
-        clock: || NOW,
-    };
+    let copy = rig.copy();
     let (open, secret) = (game(&rig, "game", AccessClass::Licensed), game(&rig, "secret", AccessClass::Closed));
     let holding = |id: &str| Holding {
         terms: Arc::new(Terms::of(id.parse().expect("a name"))),

@@ -11,6 +11,7 @@ use penstock_core::time::UnixSeconds;
 use penstock_edge::catalog::EdgeCatalog;
 use penstock_edge::copy::EdgeCopy;
 use penstock_edge::deadline::{Counted, Progress};
+use penstock_edge::feed::Standing;
 use penstock_edge::geo::{Geo, PlaceMemo};
 use penstock_edge::listen::proxy;
 use penstock_edge::listen::{ConnInfo, CutMark, Door, Handler, Protocol, Wire};
@@ -88,15 +89,28 @@ impl Rig {
     }
 
     pub(crate) fn with(over: Over, reading: Reading, plain_tokens: PlainTokens) -> Self {
-        Self::made(over, reading, plain_tokens, None)
+        Self::made(over, reading, plain_tokens, None, None)
     }
 
     /// A server whose sockets buffer so little in the kernel that most of what it is asked for waits in its own memory.
     pub(crate) fn narrow(over: Over, reading: Reading) -> Self {
-        Self::made(over, reading, PlainTokens::Refuse, Some(32 * 1024))
+        Self::made(over, reading, PlainTokens::Refuse, Some(32 * 1024), None)
     }
 
-    fn made(over: Over, reading: Reading, plain_tokens: PlainTokens, kernel_buffer: Option<usize>) -> Self {
+    /// An edge that heard from control so many seconds ago, and takes tokens over plain HTTP.
+    pub(crate) fn silent_for(seconds: u64) -> Self {
+        let standing = Standing::default();
+        standing.whole(1, UnixSeconds(NOW.0 - seconds));
+        Self::made(Over::Plain, Reading::Map, PlainTokens::Accept, None, Some(standing))
+    }
+
+    fn made(
+        over: Over,
+        reading: Reading,
+        plain_tokens: PlainTokens,
+        kernel_buffer: Option<usize>,
+        standing: Option<Standing>,
+    ) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let store = Store::open(dir.path(), StoreOptions { reading, ..StoreOptions::default() }).expect("a store");
         let catalog = Arc::new(EdgeCatalog::default());
@@ -107,7 +121,7 @@ impl Rig {
         let verifier = Arc::clone(&issuer) as Arc<dyn Verifier>;
         let (policies, geo) = (Arc::new(Policies::default()), Arc::new(Geo::default()));
         let server = Arc::new(Server::new(ServerParts {
-            standing: None,
+            standing,
             store: store.clone(),
             catalog: Arc::clone(&catalog),
             passports: Arc::new(Passports::new(
@@ -152,6 +166,7 @@ impl Rig {
             revoked: Arc::clone(&self.revoked),
             policies: Arc::clone(&self.policies),
             store: self.store.clone(),
+            standing: Standing::default(),
             clock: || NOW,
         }
     }

@@ -313,6 +313,7 @@ fn support_is_told_whose_turn_it_is_and_why() {
         passports: Arc::new(Passports::new(accounts, revoked, rig.issuer.clone(), [5; 32], 1 << 20)),
         policies: Arc::clone(&rig.policies),
         geo: Arc::clone(&rig.geo),
+        standing: None,
         clock: || NOW,
     };
     let explain = |account: &str| {

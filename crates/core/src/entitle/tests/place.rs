@@ -23,7 +23,8 @@ fn nobody_asks_where_a_caller_is_unless_something_turns_on_it() {
             whole: true,
         };
         let Some(Ok(passport)) = &case.caller else { panic!("a known caller") };
-        let scene = Scene { now: NOW, place: Whereabouts::Found(&find), embargo: &case.embargo };
+        let scene =
+            Scene { now: NOW, place: Whereabouts::Found(&find), embargo: &case.embargo, freshness: Freshness::CURRENT };
         let verdict = decide_blob(BlobId::of(b"x"), false, [one], Caller::Known(passport), &scene, &mut Silent);
         (matches!(verdict, Verdict::Allow(_)), asked.get())
     };
