@@ -112,9 +112,11 @@ pub(crate) fn look_at(node: &Node, blob: BlobId) -> Result<SnapshotAnswer, CallE
         return Ok(SnapshotAnswer { sound: true });
     }
     tracing::error!(%blob, "a snapshot of accounts is damaged in the store: another is made");
-    // The next one may have the same name, and what lies there under it must not pass for it.
+    // First the next one, which has another name because it is of a later change: whoever starts meanwhile finds one. The
+    // damaged one goes even where none could be made, and the next look makes it.
+    let made = make(node, node.now());
     node.origin.remove(&blob)?;
-    make(node, node.now())?;
+    made?;
     Ok(SnapshotAnswer { sound: false })
 }
 

@@ -7,6 +7,7 @@
 //! It believes whoever its credential and TLS led it to, but for who may read what: a snapshot of accounts must be signed
 //! by the key of the config, whichever store or mirror its bytes came from. It must not decide anything about a request.
 
+mod arrival;
 mod connection;
 mod journal;
 mod session;
@@ -15,6 +16,7 @@ mod standing;
 pub use journal::JournalError;
 pub use standing::{Knowledge, Standing};
 
+use self::arrival::{Pending, arrival};
 use self::journal::Journal;
 use self::session::{Session, SessionError};
 use crate::copy::EdgeCopy;
@@ -57,14 +59,14 @@ pub struct FollowerParts {
     /// Whom it is told.
     pub copy: EdgeCopy,
     /// Hears of control's token key.
-    pub on_hello: Box<dyn Fn(&Hello) + Send>,
+    pub on_hello: Box<dyn Fn(&Hello) + Send + Sync>,
     /// The clock.
     pub clock: fn() -> UnixSeconds,
 }
 
 /// A follower that knows what its disk knew, and is not connected.
 pub struct Follower {
-    parts: FollowerParts,
+    parts: Arc<FollowerParts>,
     standing: Standing,
     journal: Option<Journal>,
     /// The last change that the copy knows; the journal's, unless its disk failed.
@@ -75,6 +77,8 @@ pub struct Follower {
     failed_at: Option<Instant>,
     /// A snapshot that turned out damaged while nobody could be told.
     damaged: Option<BlobId>,
+    /// A snapshot that was told and is not there yet.
+    pending: Option<Pending>,
 }
 
 /// The running thread. Ends when this is dropped.
@@ -94,10 +98,13 @@ impl Follower {
             let found = stranger.hello().channel_key;
             tracing::error!(%found, "what this edge knew came from another control node: it is not used");
         }
-        let standing = Standing::default();
+        let standing = parts.copy.standing.clone();
         let place = journal.as_ref().map(Journal::place);
-        let (wants_whole, failed_at, damaged) = (false, None, None);
-        let mut follower = Self { parts, standing, journal, place, wants_whole, failed_at, damaged };
+        // What was waited for when the process ended is told with a state.
+        let wants_whole = journal.as_ref().is_some_and(Journal::lacks_snapshot);
+        let parts = Arc::new(parts);
+        let (failed_at, damaged, pending) = (None, None, None);
+        let mut follower = Self { parts, standing, journal, place, wants_whole, failed_at, damaged, pending };
         if let Some(journal) = follower.journal.take() {
             (follower.parts.on_hello)(journal.hello());
             match follower.know(&journal, None) {
@@ -157,7 +164,46 @@ impl Follower {
             is_said |= self.take_failure(&error, is_said);
             failures += 1;
             let random = RandomState::new().build_hasher().finish();
-            tokio::time::sleep(pause(failures, random)).await;
+            let rest = tokio::time::sleep(pause(failures, random));
+            tokio::pin!(rest);
+            loop {
+                tokio::select! {
+                    () = &mut rest => break,
+                    arrived = arrival(&mut self.pending) => self.arrived(arrived),
+                }
+            }
+        }
+    }
+
+    /// The snapshot that was waited for came, or did not.
+    fn arrived(&mut self, arrived: Result<(), SessionError>) {
+        let Some(pending) = self.pending.take() else { return };
+        if let Err(error) = arrived {
+            self.pending = Some(pending.again(&self.parts, &error));
+            return;
+        }
+        let Pending { sequence, change, .. } = pending;
+        let before = self.journal.as_ref().and_then(Journal::snapshot);
+        if let Some(journal) = &mut self.journal {
+            if self.failed_at.is_some() {
+                journal.note(&[(Vec::new(), sequence, change.clone())]);
+            } else if let Err(error) = journal.rest_on(sequence, &change) {
+                let error = &error as &dyn Error;
+                tracing::error!(error, "a snapshot of accounts is known in memory only");
+                journal.note(&[(Vec::new(), sequence, change.clone())]);
+                self.failed_at = Some(Instant::now());
+            }
+        }
+        self.parts.copy.apply(sequence, change);
+        self.forget(before);
+    }
+
+    /// Removes a snapshot that nothing rests on any more.
+    fn forget(&self, before: Option<BlobId>) {
+        let now = self.journal.as_ref().and_then(Journal::snapshot);
+        let Some(before) = before.filter(|before| now != Some(*before)) else { return };
+        if let Err(error) = self.parts.copy.store.remove(&before) {
+            tracing::warn!(blob = %before, %error, "an old snapshot of accounts stays behind");
         }
     }
 

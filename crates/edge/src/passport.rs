@@ -264,7 +264,7 @@ impl Passports {
     }
 
     fn remembered(&self, hash: &ProofHash, now: UnixSeconds) -> Option<Result<Rest, TokenFault>> {
-        let keys = self.verifier.generation();
+        let keys = self.keys();
         let Some(Ok(rest)) = self.cache.get(hash, keys, now) else { return self.refusals.get(hash, keys, now) };
         if self.stands(&rest.stand) {
             return Some(Ok(rest));
@@ -283,7 +283,7 @@ impl Passports {
         now: UnixSeconds,
     ) -> Result<Rest, NoBearer> {
         // Read before: what changes meanwhile makes the entry stale at once.
-        let keys = self.verifier.generation();
+        let keys = self.keys();
         let verified = match proof {
             Proof::Token(value) => RawToken::from_authorization(value)
                 .map_err(|_| NoBearer::Faulty(TokenFault::Malformed))
@@ -306,6 +306,12 @@ impl Passports {
                 Err(error)
             }
         }
+    }
+
+    /// Changes whenever a key does: of those that tokens are verified with, or the one that makes pseudonyms, which a
+    /// passport is written in. Both only rise.
+    fn keys(&self) -> u64 {
+        self.verifier.generation().wrapping_add(self.accounts.pseudonyms_generation())
     }
 
     /// What is known of whoever bears a token, and as of which generations.
@@ -367,7 +373,7 @@ impl Passports {
     }
 
     fn is_current(&self, rest: &Rest, now: UnixSeconds) -> bool {
-        rest.keys == self.verifier.generation() && now < rest.until && self.stands(&rest.stand)
+        rest.keys == self.keys() && now < rest.until && self.stands(&rest.stand)
     }
 }
 

@@ -145,9 +145,15 @@ fn write_until_killed(control: &mut World, round: u32, acknowledged: &Acknowledg
             }
         };
         let writers = [scope.spawn(import), scope.spawn(change)];
-        until("something was acknowledged", || is_begun.load(Ordering::Acquire));
-        std::thread::park_timeout(Duration::from_millis(u64::from(37 * (round + 1) % 211)));
+        // The writers end with control, so it is killed whatever happens: the scope waits for them.
+        let begun = std::panic::catch_unwind(|| {
+            until("something was acknowledged", || is_begun.load(Ordering::Acquire));
+            std::thread::park_timeout(Duration::from_millis(u64::from(37 * (round + 1) % 211)));
+        });
         control.daemon().kill_9();
+        if let Err(panic) = begun {
+            std::panic::resume_unwind(panic);
+        }
         for writer in writers {
             writer.join().expect("a writer ends when control does");
         }

@@ -1,9 +1,13 @@
 //! Lines, their order, and states folded from changes against a slow model.
 
 use super::*;
-use crate::account::{AccountFacts, AccountKey, Standing};
+use crate::account::{AccountFacts, AccountKey, Standing, TokenKey};
 use crate::blob::BlobId;
-use crate::catalog::{AccessClass, Product};
+use crate::catalog::{AccessClass, Offer, OfferedRelease, Product, Release, ReleaseState, RevokedToken};
+use crate::id::{ChannelName, Platform, ProductId, SegmentName, Version};
+use crate::place::Embargo;
+use crate::rollout::Minimum;
+use crate::segment::{Rule, Segment};
 use crate::sign::SecretKey;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -178,6 +182,16 @@ enum Deed {
     Account(u8, bool),
     Product(u8),
     Snapshot,
+    /// A release of this version, live or withdrawn.
+    Release(u8, bool),
+    /// A channel's offer: which channel, the version, and the version beside it.
+    Offer(bool, u8, Option<u8>),
+    Segment(u8, u64),
+    SegmentGone(u8),
+    /// A channel's policy: which channel, and from which version on.
+    Policy(bool, Option<u8>),
+    Embargo(u64),
+    Revoke(u8),
 }
 
 fn deeds() -> impl Strategy<Value = Vec<Deed>> {
@@ -187,6 +201,14 @@ fn deeds() -> impl Strategy<Value = Vec<Deed>> {
         ((0u8..6), any::<bool>()).prop_map(|(number, active)| Deed::Account(number, active)),
         (0u8..3).prop_map(Deed::Product),
         Just(Deed::Snapshot),
+        ((0u8..4), any::<bool>()).prop_map(|(version, live)| Deed::Release(version, live)),
+        (any::<bool>(), 0u8..4, proptest::option::of(0u8..4))
+            .prop_map(|(beta, to, beside)| Deed::Offer(beta, to, beside)),
+        ((0u8..3), (0u64..5)).prop_map(|(name, version)| Deed::Segment(name, version)),
+        (0u8..3).prop_map(Deed::SegmentGone),
+        (any::<bool>(), proptest::option::of(0u8..4)).prop_map(|(beta, from)| Deed::Policy(beta, from)),
+        (1u64..9).prop_map(Deed::Embargo),
+        (0u8..6).prop_map(Deed::Revoke),
     ];
     proptest::collection::vec(deed, 0..60)
 }
@@ -198,6 +220,15 @@ struct Model {
     accounts: BTreeMap<AccountKey, Option<Standing>>,
     title: Option<String>,
     rests_on: Option<u64>,
+    releases: BTreeMap<Version, ReleaseState>,
+    /// What each channel offers now, and all that it ever did.
+    offers: BTreeMap<ChannelName, u64>,
+    offered: BTreeSet<(ChannelName, Version)>,
+    segments: BTreeMap<SegmentName, u64>,
+    /// A channel without a policy is as one that was never told of.
+    policies: BTreeMap<ChannelName, Version>,
+    embargo: u64,
+    revoked: BTreeSet<[u8; 16]>,
 }
 
 impl Model {
@@ -214,9 +245,48 @@ impl Model {
                 self.rests_on = Some(*covered);
             }
             CatalogChange::Product(product) => self.title = Some(product.title.clone()),
-            other => unreachable!("not in this test: {other:?}"),
+            CatalogChange::Release { release, .. } => {
+                self.releases.insert(release.version.clone(), release.state);
+            }
+            CatalogChange::Offer(offer) => {
+                let newest = self.offers.entry(offer.channel.clone()).or_default();
+                *newest = offer.sequence.max(*newest);
+                let beside = offer.fallback.as_ref().map(|fallback| fallback.version.clone());
+                let versions = [Some(offer.version.clone()), beside].into_iter().flatten();
+                self.offered.extend(versions.map(|version| (offer.channel.clone(), version)));
+            }
+            CatalogChange::Segment(segment) => {
+                self.segments.insert(segment.name.clone(), segment.version);
+            }
+            CatalogChange::SegmentGone { name } => {
+                self.segments.remove(name);
+            }
+            CatalogChange::ChannelPolicy { channel, minimum: Some(minimum), .. } => {
+                self.policies.insert(channel.clone(), minimum.version.clone());
+            }
+            CatalogChange::ChannelPolicy { channel, .. } => drop(self.policies.remove(channel)),
+            CatalogChange::Embargo(embargo) => self.embargo = embargo.version,
+            CatalogChange::TokensRevoked { tokens } => {
+                self.revoked.extend(tokens.iter().map(|revoked| revoked.token.0))
+            }
         }
     }
+}
+
+fn game() -> ProductId {
+    "game".parse().expect("a name")
+}
+
+fn version(number: u8) -> Version {
+    number.to_string().parse().expect("a version")
+}
+
+fn channel(is_beta: bool) -> ChannelName {
+    if is_beta { "beta" } else { "stable" }.parse().expect("a name")
+}
+
+fn segment(number: u8) -> SegmentName {
+    format!("s{number}").parse().expect("a name")
 }
 
 fn change(deed: &Deed, sequence: u64) -> CatalogChange {
@@ -227,6 +297,55 @@ fn change(deed: &Deed, sequence: u64) -> CatalogChange {
         Deed::Account(number, false) => account(*number, Standing::Suspended),
         Deed::Product(title) => product(&title.to_string()),
         Deed::Snapshot => snapshot(sequence.saturating_sub(2)),
+        Deed::Release(number, live) => CatalogChange::Release {
+            release: Release {
+                product: game(),
+                platform: Platform::any(),
+                version: version(*number),
+                manifest: BlobId::of(&[*number]),
+                manifest_bytes: 1,
+                content_bytes: 1,
+                entry_count: 1,
+                registered: UnixSeconds(1),
+                state: if *live { ReleaseState::Live } else { ReleaseState::Withdrawn },
+            },
+            members: Vec::new(),
+            channels: BTreeSet::new(),
+        },
+        Deed::Offer(beta, to, beside) => CatalogChange::Offer(Offer {
+            product: game(),
+            platform: Platform::any(),
+            channel: channel(*beta),
+            sequence,
+            version: version(*to),
+            manifest: BlobId::of(&[*to]),
+            manifest_bytes: 1,
+            fallback: beside.map(|number| OfferedRelease {
+                version: version(number),
+                manifest: BlobId::of(&[number]),
+                manifest_bytes: 1,
+            }),
+            head: Vec::new(),
+            delegation: Vec::new(),
+            rotations: Vec::new(),
+        }),
+        Deed::Segment(number, version) => CatalogChange::Segment(Segment {
+            name: segment(*number),
+            version: *version,
+            rule: Rule::List(BTreeSet::new()),
+        }),
+        Deed::SegmentGone(number) => CatalogChange::SegmentGone { name: segment(*number) },
+        Deed::Policy(beta, from) => CatalogChange::ChannelPolicy {
+            product: game(),
+            platform: Platform::any(),
+            channel: channel(*beta),
+            rollout: None,
+            minimum: from.map(|number| Minimum { version: version(number), message: String::new() }),
+        },
+        Deed::Embargo(version) => CatalogChange::Embargo(Embargo { version: *version, ..Embargo::default() }),
+        Deed::Revoke(number) => CatalogChange::TokensRevoked {
+            tokens: vec![RevokedToken { token: TokenKey([*number; 16]), until: UnixSeconds(9) }],
+        },
     }
 }
 
@@ -272,14 +391,52 @@ proptest! {
         for change in &lacking {
             mine.apply(&mut told, 100, change);
         }
-        // A product is never removed; accounts are replaced as a whole.
+        // Products, releases and offers are never removed, and no revocation is forgotten; an embargo is in every state
+        // once there was one; accounts are replaced as a whole.
         theirs.title = theirs.title.or_else(|| mine.title.clone());
+        for (version, state) in &mine.releases {
+            theirs.releases.entry(version.clone()).or_insert(*state);
+        }
+        for (channel, sequence) in &mine.offers {
+            let newest = theirs.offers.entry(channel.clone()).or_default();
+            *newest = (*newest).max(*sequence);
+        }
+        theirs.offered.extend(mine.offered.iter().cloned());
+        theirs.revoked.extend(&mine.revoked);
+        if theirs.embargo == 0 {
+            theirs.embargo = mine.embargo;
+        }
         (mine.accounts, mine.rests_on) = (theirs.accounts.clone(), theirs.rests_on);
         prop_assert_eq!(mine, theirs);
     }
 
     #[test]
-    fn parsing_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-        let _ = Line::parse(&bytes);
+    fn any_bytes_are_refused_or_a_line_that_is_written_back(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        // Nothing that begins like no line of ours is one.
+        let is_document = bytes.trim_ascii_start().first() == Some(&b'{');
+        match Line::parse(&bytes) {
+            Ok(line) => prop_assert!(is_document && Line::parse(&line.encode()) == Ok(line)),
+            Err(error) => prop_assert!(error.to_string().chars().count() < 2 * COMPLAINT_CHARS),
+        }
+    }
+
+    /// A line that was damaged is refused, or says something else that is written back as it is: never half of both.
+    #[test]
+    fn a_damaged_line_is_refused_or_another_one(
+        which in 0usize..6, at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()
+    ) {
+        let line = lines().swap_remove(which);
+        let mut text = line.encode();
+        let at = at.index(text.len() - 1);
+        if cut {
+            text.truncate(at);
+            prop_assert!(Line::parse(&text).is_err(), "the start of a line is no line");
+        } else {
+            let before = std::mem::replace(&mut text[at], byte);
+            match Line::parse(&text) {
+                Ok(found) => prop_assert_eq!(Line::parse(&found.encode()), Ok(found)),
+                Err(error) => prop_assert!(byte != before, "{error}"),
+            }
+        }
     }
 }

@@ -10,10 +10,12 @@
 //! A state is written to a file beside it, which takes the journal's place once it is whole and synced: half a state is
 //! never known. Changes are appended, and synced before anybody acts on them. What a crash tore off at the end, or
 //! damage anywhere, costs what follows it and no more: the lines before are a state that was, and control tells the rest.
-//! A line's mark is checked whenever it is read. When most of the file is what later lines replaced, it is written anew.
+//! A line's mark is checked whenever it is read. When most of the file is what later lines replaced, it is written anew,
+//! without revocations of tokens that ended since.
 //!
 //! The file holds the fleet's pseudonym key, so nobody else may read it. It blocks: only the follower's thread uses it.
 
+use crate::token::LEEWAY_SECONDS_MAX;
 use penstock_core::blob::BlobId;
 use penstock_core::catalog::CatalogChange;
 use penstock_core::feed::{Fold, Hello, Line, Mark, Order, Place};
@@ -79,6 +81,8 @@ pub(super) struct Journal {
     /// Bytes of lines that are still true.
     live: u64,
     snapshot: Option<BlobId>,
+    /// A snapshot was told that is not here: something stands in its place.
+    lacks_snapshot: bool,
 }
 
 /// A state that is being told.
@@ -119,7 +123,9 @@ impl Journal {
             end += bytes as u64;
         }
         drop(reader);
-        let Reading { hello: Some(hello), fold, place: Some(place), heard, live, snapshot, .. } = reading else {
+        let Reading { hello: Some(hello), fold, place: Some(place), heard, live, snapshot, lacks_snapshot, .. } =
+            reading
+        else {
             tracing::error!(path = %path.display(), "what this edge knew is damaged: it has to ask control");
             return Ok(None);
         };
@@ -138,6 +144,7 @@ impl Journal {
             heard: UnixSeconds(heard),
             live,
             snapshot,
+            lacks_snapshot,
         }))
     }
 
@@ -177,6 +184,22 @@ impl Journal {
         self.snapshot
     }
 
+    /// Whether a snapshot was told that is not here.
+    pub(super) const fn lacks_snapshot(&self) -> bool {
+        self.lacks_snapshot
+    }
+
+    /// Takes a snapshot that was told earlier and came now, in place of what stood for it: the journal is written anew.
+    ///
+    /// # Errors
+    /// [`JournalError`]; it is as it was before then.
+    pub(super) fn rest_on(&mut self, sequence: u64, change: &CatalogChange) -> Result<(), JournalError> {
+        self.lacks_snapshot = false;
+        let written = self.write_anew(Some((sequence, change)));
+        self.lacks_snapshot = written.is_err();
+        written
+    }
+
     /// Takes changes that cannot be written, so that it is known what has to go when the next state comes. From here on
     /// the file lacks something, and nothing may be appended any more.
     pub(super) fn note(&mut self, changes: &[(Vec<u8>, u64, CatalogChange)]) {
@@ -208,6 +231,7 @@ impl Journal {
             let replaced = self.fold.take(*sequence, change, spot);
             self.live -= replaced.iter().map(|spot| spot.bytes).sum::<u64>();
             self.snapshot = snapshot_of(change).or(self.snapshot);
+            self.lacks_snapshot = lacks_after(self.lacks_snapshot, change);
             self.place = Place { sequence: *sequence, mark: Mark::of_line(text) };
         }
         self.tidy()
@@ -228,13 +252,25 @@ impl Journal {
         if self.lines.end <= self.live * 2 + SLACK_BYTES {
             return Ok(());
         }
+        self.write_anew(None)
+    }
+
+    /// Writes down what is still true, in place of all that was written, and a snapshot that came late.
+    fn write_anew(&mut self, late: Option<(u64, &CatalogChange)>) -> Result<(), JournalError> {
         let mut draft = Draft::begin(self.lines.dir(), self.hello.clone(), self.place.sequence)?;
         for (sequence, spot) in self.fold.in_order() {
             let change = self.lines.change(*spot)?;
+            let is_over = if change == stand_in() { !self.lacks_snapshot } else { is_over(&change, self.heard) };
+            if is_over {
+                continue;
+            }
             draft.part(&Line::Part { sequence, change: change.clone() }.encode(), sequence, &change)?;
         }
+        if let Some((sequence, change)) = late {
+            draft.part(&Line::Part { sequence, change: change.clone() }.encode(), sequence, change)?;
+        }
         let sound = draft.finish(self.place, self.heard)?;
-        *self = sound.publish()?;
+        *self = Self { lacks_snapshot: self.lacks_snapshot, ..sound.publish()? };
         Ok(())
     }
 }
@@ -277,7 +313,8 @@ impl Draft {
         self.lines.write(&Line::Beat { newest: place.sequence, at: heard }.encode())?;
         self.lines.sync()?;
         let Self { lines, hello, fold, live, snapshot } = self;
-        Ok(Whole(Journal { lines, hello, fold, place, heard, live, snapshot }))
+        let lacks_snapshot = false;
+        Ok(Whole(Journal { lines, hello, fold, place, heard, live, snapshot, lacks_snapshot }))
     }
 }
 
@@ -358,6 +395,7 @@ struct Reading {
     heard: u64,
     live: u64,
     snapshot: Option<BlobId>,
+    lacks_snapshot: bool,
 }
 
 impl Reading {
@@ -384,7 +422,25 @@ impl Reading {
         let replaced = self.fold.take(sequence, change, spot);
         self.live -= replaced.iter().map(|spot| spot.bytes).sum::<u64>();
         self.snapshot = snapshot_of(change).or(self.snapshot);
+        self.lacks_snapshot = lacks_after(self.lacks_snapshot, change);
     }
+}
+
+/// What stands in the place of a snapshot that was told and is not here: nothing that anybody knows by it. Control tells no
+/// such change.
+pub(super) const fn stand_in() -> CatalogChange {
+    CatalogChange::TokensRevoked { tokens: Vec::new() }
+}
+
+/// Whether a snapshot is lacking after a change, as it was before it: a later one holds what an earlier one does.
+fn lacks_after(before: bool, change: &CatalogChange) -> bool {
+    *change == stand_in() || (before && snapshot_of(change).is_none())
+}
+
+/// Whether nobody needs to remember a change any more: revocations of tokens that all ended by themselves.
+fn is_over(change: &CatalogChange, now: UnixSeconds) -> bool {
+    let CatalogChange::TokensRevoked { tokens } = change else { return false };
+    tokens.iter().all(|revoked| revoked.until.plus(LEEWAY_SECONDS_MAX) < now)
 }
 
 const fn snapshot_of(change: &CatalogChange) -> Option<BlobId> {

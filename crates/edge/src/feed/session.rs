@@ -1,9 +1,11 @@
 //! One connection to control's feed, from the hello to whatever ends it.
 //!
-//! What a line asks for is done before the next one is looked at: first the disk, then the copy.
+//! What a line asks for is done before the next one is looked at: first the disk, then the copy. Only a snapshot of accounts
+//! is not waited for: see [`arrival`](super::arrival).
 
+use super::arrival::{Pending, acquire, arrival, is_there};
 use super::connection::{self, Lines};
-use super::journal::{Draft, Journal, JournalError};
+use super::journal::{self, Draft, Journal, JournalError};
 use super::{Follower, JOURNAL_AGAIN, Unknowable};
 use crate::web;
 use bytes::Bytes;
@@ -11,7 +13,7 @@ use penstock_core::blob::BlobId;
 use penstock_core::catalog::{CatalogChange, CatalogSink as _};
 use penstock_core::feed::{Hello, Line, LineError, Mark, Order, OrderError, Place};
 use penstock_core::keys::PublicKey;
-use penstock_core::statement::{AccountsNotice, NoticeError};
+use penstock_core::statement::NoticeError;
 use penstock_store::ImportError;
 use std::io;
 use std::path::PathBuf;
@@ -23,8 +25,6 @@ const CHANGES_AT_ONCE: usize = 1000;
 const BYTES_AT_ONCE: usize = 4 << 20;
 /// How often it is written down that what is known is current.
 const BEAT_KEPT_EVERY: Duration = Duration::from_secs(60);
-/// How often a snapshot is fetched that turns out damaged.
-const TRIES: u32 = 2;
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
@@ -132,10 +132,13 @@ impl<'f> Session<'f> {
     }
 
     async fn follow(&mut self) -> Result<std::convert::Infallible, SessionError> {
-        if let Some(blob) = self.follower.damaged {
-            // Control may have made another one since, and not know this one any more.
-            not_there(blob, connection::report(&self.follower.parts, blob).await.map(drop)).or_else(gone_is_well)?;
-            self.follower.damaged = None;
+        if let Some(blob) = self.follower.damaged.take() {
+            // Control may have made another one since, and not know this one any more. And the state is asked for in any
+            // case: what it tells is looked at again.
+            if let Err(error) = connection::report(&self.follower.parts, blob).await {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(%blob, error, "control did not hear that a snapshot of accounts is damaged");
+            }
         }
         let after = self.follower.wanted();
         let mut lines = connection::follow(&self.follower.parts, after).await?;
@@ -146,14 +149,18 @@ impl<'f> Session<'f> {
         let Line::Hello(hello) = line else { return Err(OrderError::Misplaced.into()) };
         self.greeted(&hello, after.is_some())?;
         loop {
-            let text = lines.next().await?.ok_or(SessionError::Ended)?;
+            let text = tokio::select! {
+                text = lines.next() => text?.ok_or(SessionError::Ended)?,
+                arrived = arrival(&mut self.follower.pending) => {
+                    self.follower.arrived(arrived);
+                    continue;
+                }
+            };
             let line = Line::parse(&text)?;
             order.take(&line)?;
             match line {
                 Line::State { sequence } => self.state(&mut lines, &mut order, &hello, sequence).await?,
-                Line::Change { sequence, change } => {
-                    self.changes(&mut lines, &mut order, text, sequence, change).await?
-                }
+                Line::Change { sequence, change } => self.changes(&mut lines, &mut order, text, sequence, change)?,
                 Line::Beat { newest, .. } => self.beat(newest, order.last())?,
                 Line::Hello(_) | Line::Part { .. } | Line::Whole { .. } => return Err(OrderError::Misplaced.into()),
             }
@@ -191,7 +198,7 @@ impl<'f> Session<'f> {
             match line {
                 Line::Part { sequence, change } => {
                     draft.part(&text, sequence, &change)?;
-                    self.acquire(&change).await?;
+                    acquire(&self.follower.parts, &change).await?;
                 }
                 Line::Whole { sequence, mark } => return self.whole(draft, Place { sequence, mark }),
                 _ => return Err(OrderError::Misplaced.into()),
@@ -216,15 +223,16 @@ impl<'f> Session<'f> {
         self.follower.journal = Some(state);
         self.follower.place = Some(place);
         self.follower.wants_whole = false;
+        self.follower.pending = None;
         self.follower.failed_at = None;
         self.follower.standing.whole(place.sequence, heard);
-        self.forget(before.as_ref().and_then(Journal::snapshot));
+        self.follower.forget(before.as_ref().and_then(Journal::snapshot));
         tracing::info!(sequence = place.sequence, parts, "a whole state is known");
         Ok(())
     }
 
     /// Takes a change, and those that came with it.
-    async fn changes(
+    fn changes(
         &mut self,
         lines: &mut Lines,
         order: &mut Order,
@@ -232,7 +240,9 @@ impl<'f> Session<'f> {
         sequence: u64,
         change: CatalogChange,
     ) -> Result<(), SessionError> {
-        self.acquire(&change).await?;
+        if let CatalogChange::AccountsSnapshot { .. } = change {
+            return self.snapshot(&text, sequence, change);
+        }
         let mut bytes = text.len();
         let mut batch: Batch = vec![(text.to_vec(), sequence, change)];
         while batch.len() < CHANGES_AT_ONCE && bytes < BYTES_AT_ONCE {
@@ -241,13 +251,9 @@ impl<'f> Session<'f> {
             let next = Line::parse(&text).map_err(SessionError::from);
             match next.and_then(|line| order.take(&line).map(|()| line).map_err(SessionError::from)) {
                 Ok(Line::Change { sequence, change }) => {
-                    // A snapshot may take minutes, and what came before it may be a revocation.
-                    if matches!(change, CatalogChange::AccountsSnapshot { .. }) {
-                        self.know(std::mem::take(&mut batch));
-                    }
-                    if let Err(error) = self.acquire(&change).await {
+                    if let CatalogChange::AccountsSnapshot { .. } = change {
                         self.know(batch);
-                        return Err(error);
+                        return self.snapshot(&text, sequence, change);
                     }
                     bytes += text.len();
                     batch.push((text.to_vec(), sequence, change));
@@ -270,6 +276,22 @@ impl<'f> Session<'f> {
         Ok(())
     }
 
+    /// Takes a snapshot that is there. One that is not is waited for beside the feed, and the journal has something in its
+    /// place, because it must have every number.
+    fn snapshot(&mut self, text: &[u8], sequence: u64, change: CatalogChange) -> Result<(), SessionError> {
+        if is_there(&self.follower.parts, &change)? {
+            self.know(vec![(text.to_vec(), sequence, change)]);
+            self.follower.pending = None;
+            return Ok(());
+        }
+        let stand_in = journal::stand_in();
+        self.know(vec![(Line::Change { sequence, change: stand_in.clone() }.encode(), sequence, stand_in)]);
+        self.follower.place = Some(Place { sequence, mark: Mark::of_line(text) });
+        // One that was waited for before is covered by this one.
+        self.follower.pending = Some(Pending::begin(&self.follower.parts, sequence, change));
+        Ok(())
+    }
+
     /// Makes changes durable and lets the copy know them. A disk that fails does not keep a revocation from being known.
     fn know(&mut self, batch: Batch) {
         let follower = &mut *self.follower;
@@ -289,7 +311,7 @@ impl<'f> Session<'f> {
             follower.place = Some(Place { sequence, mark: Mark::of_line(&text) });
             follower.standing.known(sequence);
         }
-        self.forget(before);
+        self.follower.forget(before);
     }
 
     /// Nothing newer was there just now.
@@ -300,6 +322,10 @@ impl<'f> Session<'f> {
         self.was_current = true;
         let follower = &mut *self.follower;
         let now = (follower.parts.clock)();
+        if follower.pending.is_some() {
+            // What it holds may have been true for long.
+            return Ok(());
+        }
         follower.standing.current(now);
         if follower.failed_at.is_some_and(|failed| failed.elapsed() >= JOURNAL_AGAIN) {
             return Err(SessionError::JournalAgain);
@@ -312,46 +338,4 @@ impl<'f> Session<'f> {
         }
         Ok(())
     }
-
-    /// Sees to it that the snapshot that a change brings is control's and lies in the store, sound.
-    async fn acquire(&self, change: &CatalogChange) -> Result<(), SessionError> {
-        let CatalogChange::AccountsSnapshot { blob, sequence, notice } = change else { return Ok(()) };
-        let (blob, parts) = (*blob, &self.follower.parts);
-        let verified = AccountsNotice::verify(notice, parts.key, blob, *sequence);
-        verified.map_err(|error| SessionError::Notice(blob, error))?;
-        for _ in 0..TRIES {
-            if parts.copy.store.size_of(&blob).is_none() {
-                not_there(blob, connection::fetch(parts, blob, &parts.copy.store).await)?;
-            }
-            match parts.copy.snapshot(blob) {
-                Ok(snapshot) if snapshot.sequence() == *sequence => return Ok(()),
-                Ok(_) => tracing::error!(%blob, "a snapshot of accounts is of another change than it should be"),
-                Err(error) => {
-                    let error = &*error as &dyn std::error::Error;
-                    tracing::error!(%blob, error, "a snapshot of accounts is damaged: it is fetched again");
-                }
-            }
-            parts.copy.quarantine(blob);
-            not_there(blob, connection::report(parts, blob).await.map(drop))?;
-        }
-        Err(SessionError::Snapshot(blob))
-    }
-
-    /// Removes a snapshot that nothing rests on any more.
-    fn forget(&self, before: Option<BlobId>) {
-        let now = self.follower.journal.as_ref().and_then(Journal::snapshot);
-        let Some(before) = before.filter(|before| now != Some(*before)) else { return };
-        if let Err(error) = self.follower.parts.copy.store.remove(&before) {
-            tracing::warn!(blob = %before, %error, "an old snapshot of accounts stays behind");
-        }
-    }
-}
-
-/// A snapshot that control does not have any more was replaced: the state tells by which.
-fn not_there(blob: BlobId, done: Result<(), SessionError>) -> Result<(), SessionError> {
-    done.map_err(|error| if let SessionError::Status(404) = error { SessionError::Snapshot(blob) } else { error })
-}
-
-fn gone_is_well(error: SessionError) -> Result<(), SessionError> {
-    if let SessionError::Snapshot(_) = error { Ok(()) } else { Err(error) }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use penstock_core::account::{AccountFacts, AccountKey, PseudonymKey, Terms};
 use penstock_core::snapshot::Snapshot;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// Shards of the table.
@@ -27,6 +27,8 @@ struct Told {
 /// All accounts that were told of.
 pub struct Accounts {
     pseudonyms: ArcSwap<PseudonymKey>,
+    /// Rises whenever pseudonyms are made in another way.
+    pseudonyms_generation: AtomicU64,
     base: RwLock<Option<Arc<Snapshot<Bytes>>>>,
     shards: [RwLock<HashMap<AccountKey, Told>>; SHARDS],
     generations: Box<[AtomicU32; GENERATIONS as usize]>,
@@ -40,6 +42,7 @@ impl Accounts {
     pub fn new(pseudonyms: PseudonymKey) -> Self {
         Self {
             pseudonyms: ArcSwap::from_pointee(pseudonyms),
+            pseudonyms_generation: AtomicU64::new(0),
             base: RwLock::default(),
             shards: std::array::from_fn(|_| RwLock::default()),
             generations: Box::new(std::array::from_fn(|_| AtomicU32::new(0))),
@@ -55,8 +58,17 @@ impl Accounts {
 
     /// Takes what makes the fleet's pseudonyms, once control told it.
     pub fn set_pseudonyms(&self, pseudonyms: PseudonymKey) {
-        self.pseudonyms.store(Arc::new(pseudonyms));
+        let before = self.pseudonyms.swap(Arc::new(pseudonyms));
+        if *before.reveal() != *pseudonyms.reveal() {
+            // Only now: whoever sees the new number makes the new pseudonyms.
+            self.pseudonyms_generation.fetch_add(1, Ordering::Release);
+        }
         self.all_changed();
+    }
+
+    /// Changes whenever pseudonyms are made in another way: what was named by the old ones names nobody then.
+    pub(super) fn pseudonyms_generation(&self) -> u64 {
+        self.pseudonyms_generation.load(Ordering::Acquire)
     }
 
     /// What is known of an account. May wait for the disk where the snapshot's page is not in memory.

@@ -72,6 +72,43 @@ fn with(standing: Standing) -> Option<AccountFacts> {
 }
 
 #[test]
+fn a_token_is_one_entry_however_it_is_spelled() {
+    let (accounts, issuer, passports) = passports(1 << 20);
+    accounts.set(1, accounts.pseudonyms().account("alice"), with(Standing::Active));
+    let text = String::from_utf8(token("alice", "good")).expect("text");
+    let text = text.strip_prefix("Bearer ").expect("a scheme");
+    for spelling in ["Bearer ", "bearer ", "BEARER ", "bEaReR    "] {
+        for end in ["", " ", "   "] {
+            let found = passports.of(format!("{spelling}{text}{end}").as_bytes(), None, NOW);
+            assert_eq!(standing(&found), Some(Standing::Active), "{spelling:?} {end:?}");
+        }
+    }
+    assert_eq!((passports.held().0, issuer.verifications.load(Ordering::SeqCst)), (1, 1));
+}
+
+#[test]
+fn passports_do_not_outlive_the_key_that_names_their_accounts() {
+    let (accounts, issuer, passports) = passports(1 << 20);
+    let (old, new) = (accounts.pseudonyms(), PseudonymKey::from_bytes([9; 32]));
+    accounts.set(1, old.account("alice"), with(Standing::Active));
+    let alice = token("alice", "good");
+    let (memo, ask) = (Memo::default(), |memo: &Memo| passports.of_request(Proof::Token(&alice), memo, None, NOW));
+    assert_eq!(standing(&ask(&memo)), Some(Standing::Active));
+    accounts.set_pseudonyms(old);
+    assert_eq!(standing(&ask(&memo)), Some(Standing::Active));
+    assert_eq!(issuer.verifications.load(Ordering::SeqCst), 1, "the same key is no change");
+    accounts.set_pseudonyms(new);
+    accounts.replace(None, vec![(2, new.account("alice"), with(Standing::Suspended))]);
+    assert_eq!(standing(&ask(&memo)), Some(Standing::Suspended), "on the same connection");
+    assert_eq!(standing(&ask(&Memo::default())), Some(Standing::Suspended), "and on another");
+    assert_eq!(issuer.verifications.load(Ordering::SeqCst), 2);
+    // A revocation that is told by the new pseudonyms counts for a token that came before.
+    accounts.set(3, new.account("alice"), with(Standing::Active));
+    revoke(&passports, "alice", NOW);
+    assert!(matches!(ask(&memo), Presented::Known(passport) if passport.is_revoked));
+}
+
+#[test]
 fn a_passport_is_believed_for_a_while_and_no_longer() {
     let (_, issuer, passports) = passports(1 << 20);
     let verified = || issuer.verifications.load(Ordering::SeqCst);

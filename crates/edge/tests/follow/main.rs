@@ -78,10 +78,10 @@ impl Script {
 }
 
 struct Edge {
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
     copy: EdgeCopy,
     standing: Standing,
-    _following: Following,
+    following: Following,
 }
 
 fn clock() -> UnixSeconds {
@@ -94,7 +94,16 @@ fn control_key() -> SecretKey {
 
 impl Edge {
     fn follow(script: &Script) -> Self {
-        let dir = tempfile::tempdir().expect("dir");
+        Self::follow_in(tempfile::tempdir().expect("dir"), script)
+    }
+
+    /// Ends; what is on its disk stays.
+    fn end(self) -> tempfile::TempDir {
+        drop(self.following);
+        self.dir
+    }
+
+    fn follow_in(dir: tempfile::TempDir, script: &Script) -> Self {
         let store = Store::open(&dir.path().join("blobs"), StoreOptions::default()).expect("a store");
         let copy = EdgeCopy {
             catalog: Arc::new(EdgeCatalog::default()),
@@ -102,6 +111,7 @@ impl Edge {
             revoked: Arc::new(Revoked::default()),
             policies: Arc::new(Policies::default()),
             store,
+            standing: Standing::default(),
             clock,
         };
         let credential_file = dir.path().join("credential");
@@ -118,7 +128,7 @@ impl Edge {
         });
         let follower = follower.expect("opens");
         let standing = follower.standing();
-        Self { _dir: dir, copy, standing, _following: follower.start().expect("a thread") }
+        Self { dir, copy, standing, following: follower.start().expect("a thread") }
     }
 
     fn has(&self, product: &str) -> bool {
@@ -273,4 +283,77 @@ fn a_damaged_snapshot_is_put_aside_told_of_and_fetched_again() {
     assert_eq!(count(&format!("GET /v1/feed/snapshots/{good_blob}")), 2, "{asked:?}");
     assert_eq!(edge.copy.store.size_of(&bad), None, "nobody takes it for one");
     assert_eq!(edge.copy.accounts.counts(), (1, 0));
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_had_keeps_nobody_from_hearing_what_comes_after_it() {
+    let (bytes, snapshot) = snapshot(6, &control_key());
+    let is_to_be_had = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let may = Arc::clone(&is_to_be_had);
+    let script = Script::start(move |what, before| {
+        if what.starts_with("GET /v1/feed/snapshots/") {
+            return may.load(std::sync::atomic::Ordering::Acquire).then(|| bytes.to_vec());
+        }
+        if before == 0 {
+            let mut lines = state(6, vec![product("a")]);
+            lines.push(Line::Change { sequence: 7, change: snapshot.clone() });
+            lines.push(Line::Change { sequence: 8, change: product("eight") });
+            lines.push(Line::Change {
+                sequence: 9,
+                change: CatalogChange::Account { account: AccountKey([8; 16]), facts: Some(AccountFacts::default()) },
+            });
+            lines.push(Line::Beat { newest: 9, at: clock() });
+            return text(&lines);
+        }
+        text(&[hello(), Line::Beat { newest: 9, at: clock() }])
+    });
+    let edge = Edge::follow(&script);
+    edge.until_it_knows(9);
+    assert!(edge.has("eight"), "it was told after the snapshot");
+    assert_eq!(edge.copy.accounts.counts(), (0, 1));
+    let end = Instant::now() + PATIENCE;
+    let until = |what: &str, is_so: &dyn Fn() -> bool| {
+        while !is_so() {
+            assert!(Instant::now() < end, "{what}: {:?}", script.asked());
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+    };
+    let fetches = || script.asked().iter().filter(|asked| asked.starts_with("GET /v1/feed/snapshots/")).count();
+    until("it is tried again", &|| fetches() > 1);
+    is_to_be_had.store(true, std::sync::atomic::Ordering::Release);
+    until("it is known once it is there", &|| edge.copy.accounts.counts() == (1, 1));
+    let facts = edge.copy.accounts.get(&AccountKey([9; 16])).expect("of the snapshot");
+    assert_eq!(facts.standing, AccountStanding::OnHold);
+    assert!(script.asked().iter().skip(1).all(|asked| *asked != "GET /v1/feed"), "no state was needed");
+}
+
+#[test]
+fn an_edge_that_ended_while_a_snapshot_was_on_its_way_asks_for_the_state() {
+    let (bytes, snapshot) = snapshot(6, &control_key());
+    let told = snapshot.clone();
+    let script = Script::start(move |what, before| {
+        if what.starts_with("GET /v1/feed/snapshots/") {
+            return None;
+        }
+        let mut lines = state(6, vec![product("a")]);
+        lines.push(Line::Change { sequence: 7, change: told.clone() });
+        lines.push(Line::Change { sequence: 8, change: product("eight") });
+        text(&if before == 0 { lines } else { vec![hello()] })
+    });
+    let edge = Edge::follow(&script);
+    edge.until_it_knows(8);
+    let dir = edge.end();
+    let script = Script::start(move |what, _| match what {
+        "GET /v1/feed" => text(&state(8, vec![product("a"), product("eight"), snapshot.clone()])),
+        what if what.starts_with("GET /v1/feed/snapshots/") => Some(bytes.to_vec()),
+        _ => text(&[hello()]),
+    });
+    let edge = Edge::follow_in(dir, &script);
+    assert!(edge.has("eight"), "what was known is known");
+    let end = Instant::now() + PATIENCE;
+    while edge.copy.accounts.counts() != (1, 0) {
+        assert!(Instant::now() < end, "{:?}", script.asked());
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+    assert_eq!(script.asked()[0], "GET /v1/feed", "it knows that something is lacking");
 }

@@ -1,8 +1,8 @@
 //! The journal on a real disk: what a crash leaves, what damage costs, and that it stays small.
 
 use super::*;
-use penstock_core::account::PseudonymKey;
-use penstock_core::catalog::{AccessClass, Product};
+use penstock_core::account::{AccountKey, PseudonymKey, TokenKey};
+use penstock_core::catalog::{AccessClass, Product, RevokedToken};
 use penstock_core::feed::FORMAT;
 use penstock_core::sign::SecretKey;
 use proptest::prelude::*;
@@ -80,6 +80,61 @@ fn half_a_state_is_never_known() {
     // Not even when a rename of somebody else put it in place.
     fs::rename(dir.path().join("journal.new"), dir.path().join("journal")).expect("renamed");
     assert!(Journal::open(dir.path()).expect("opens").is_none());
+}
+
+#[test]
+fn revocations_that_ended_go_when_it_is_written_anew() {
+    let dir = tempfile::tempdir().expect("dir");
+    let mut journal = begun(dir.path());
+    let revoked = |number: u8, until| CatalogChange::TokensRevoked {
+        tokens: vec![RevokedToken { token: TokenKey([number; 16]), until: UnixSeconds(until) }],
+    };
+    let both = CatalogChange::TokensRevoked {
+        tokens: [(3, 200), (4, 5000)]
+            .map(|(number, until)| RevokedToken { token: TokenKey([number; 16]), until: UnixSeconds(until) })
+            .into(),
+    };
+    let changes = [line(3, revoked(1, 200)), line(4, revoked(2, 5000)), line(5, both.clone())];
+    journal.append(&changes).expect("durable");
+    let products = [(2, product("a", "first")), (2, product("b", "first"))];
+    let kept = |journal: &Journal| known(journal)[2..].to_vec();
+    // Not before nobody can come with them: an issuer's tokens are taken for its leeway after their end.
+    for (heard, expected) in [
+        (200 + LEEWAY_SECONDS_MAX, vec![(3, revoked(1, 200)), (4, revoked(2, 5000)), (5, both.clone())]),
+        (201 + LEEWAY_SECONDS_MAX, vec![(4, revoked(2, 5000)), (5, both.clone())]),
+    ] {
+        journal.beat(UnixSeconds(heard)).expect("written");
+        journal.write_anew(None).expect("written anew");
+        assert_eq!(kept(&journal), expected, "at {heard}");
+        assert_eq!(journal.place().sequence, 5);
+        journal = Journal::open(dir.path()).expect("opens").expect("whole");
+        assert_eq!((kept(&journal), &known(&journal)[..2]), (expected, &products[..]));
+    }
+}
+
+#[test]
+fn a_snapshot_that_comes_late_takes_the_place_of_what_stood_for_it() {
+    let dir = tempfile::tempdir().expect("dir");
+    let mut journal = begun(dir.path());
+    let account = |number: u8| CatalogChange::Account { account: AccountKey([number; 16]), facts: None };
+    let snapshot =
+        CatalogChange::AccountsSnapshot { blob: BlobId::of(b"snapshot"), sequence: 3, notice: b"signed".to_vec() };
+    journal.append(&[line(3, account(1)), line(4, stand_in()), line(5, account(2))]).expect("durable");
+    let reopened = || Journal::open(dir.path()).expect("opens").expect("whole");
+    assert!(journal.lacks_snapshot() && reopened().lacks_snapshot());
+    journal.write_anew(None).expect("written anew");
+    assert!(journal.lacks_snapshot() && reopened().lacks_snapshot(), "it stands on");
+    assert_eq!(journal.snapshot(), None);
+    let place = journal.place();
+    journal.rest_on(4, &snapshot).expect("written anew");
+    for journal in [&journal, &reopened()] {
+        assert!(!journal.lacks_snapshot());
+        assert_eq!((journal.place(), journal.snapshot()), (place, Some(BlobId::of(b"snapshot"))));
+        assert_eq!(known(journal)[2..], [(5, account(2)), (4, snapshot.clone())], "and the accounts in it are gone");
+    }
+    // One that is there at once does the same for one that never came.
+    journal.append(&[line(6, stand_in()), line(7, snapshot)]).expect("durable");
+    assert!(!journal.lacks_snapshot() && !reopened().lacks_snapshot());
 }
 
 #[test]
