@@ -18,4 +18,5 @@ mod people;
 mod policy;
 mod powercut;
 mod quickstart;
+mod secrets;
 mod world;
