@@ -130,7 +130,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All that carry nothing, for the documentation and its test; [`TokenFault::ALL`] are the others.
-    pub const PLAIN: [Self; 22] = [
+    pub const PLAIN: [Self; 23] = [
         Self::Unknown,
         Self::NotEntitled,
         Self::TokenTooNarrow,

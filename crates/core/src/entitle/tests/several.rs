@@ -19,6 +19,7 @@ fn of_several_uses_one_that_allows_is_enough_and_the_best_refusal_is_told() {
         channels: &channels,
         registered: UnixSeconds(1),
         state,
+        whole: true,
     };
     let embargo = Embargo::default();
     let place = Whereabouts::Known(None);
