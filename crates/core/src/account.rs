@@ -313,13 +313,16 @@ pub struct Extras {
     pub attributes: crate::segment::Attributes,
 }
 
+/// A question about one release that a blob is a part of.
+pub type Ask<'q> = dyn FnMut(&Wanted<'_>) -> bool + 'q;
+
 /// What a blob carries, seen from one release that it is a part of.
 #[derive(Clone, Copy)]
 pub enum Carries<'a> {
     /// Content of this release and nothing else, or the question is not about a blob.
     OwnContent,
     /// Content of other releases, too. Tells whether some release that all of it is content of is as is asked.
-    OthersToo(&'a dyn Fn(&mut dyn FnMut(&Wanted<'_>) -> bool) -> bool),
+    OthersToo(&'a dyn Fn(&mut Ask<'_>) -> bool),
 }
 
 impl fmt::Debug for Carries<'_> {

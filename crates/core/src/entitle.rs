@@ -13,7 +13,7 @@ mod walk;
 pub use refusal::{Refusal, TokenFault};
 pub use walk::{Silent, Step, Walk, Walked, Witness};
 
-use crate::account::{AccountFacts, AccountKey, Asking, Carries, DeviceKey, Gap, Standing, TokenKey, Wanted};
+use crate::account::{AccountFacts, AccountKey, Ask, Asking, Carries, DeviceKey, Gap, Standing, TokenKey, Wanted};
 use crate::blob::BlobId;
 use crate::catalog::{AccessClass, Product, ReleaseState};
 use crate::grace::{Bound, Freshness};
@@ -206,7 +206,7 @@ pub fn decide_blob<'a>(
     }
     let mut refusal = Refusal::Unknown;
     let uses = uses.into_iter();
-    let some_whole = |is_so: &mut dyn FnMut(&Wanted<'_>) -> bool| {
+    let some_whole = |is_so: &mut Ask<'_>| {
         let mut whole = uses.clone().filter(|one| one.whole).filter_map(|one| one.wanted());
         whole.any(|(_, wanted)| is_so(&wanted))
     };

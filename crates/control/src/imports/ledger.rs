@@ -45,7 +45,7 @@ impl Ledger {
             alike.entry(value.to_string()).or_insert_with(|| (value, Vec::new())).1.push(&account.id);
         }
         for (as_made, names) in alike.into_values() {
-            self.group("made", names, |_| json!({ "as": as_made }));
+            self.group("made", &names, |_| json!({ "as": as_made }));
         }
         Ok(())
     }
@@ -83,8 +83,8 @@ impl Ledger {
                 What::Package(package) => json!({ "package": package }),
                 What::Terms(row) => json!({ "terms": terms_value(terms.get(row).copied().unwrap_or_default())? }),
             };
-            let names = alike.iter().map(|one| &one.account).collect();
-            self.group("given", names, |skipped| {
+            let names: Vec<&AccountId> = alike.iter().map(|one| &one.account).collect();
+            self.group("given", &names, |skipped| {
                 let mut of = of.clone();
                 of["first"] = (number + skipped).into();
                 of["starts"] = one.starts.0.into();
@@ -107,7 +107,7 @@ impl Ledger {
             alike.entry(seat.entitlement).or_default().push(&seat.account);
         }
         for (entitlement, names) in alike {
-            self.group("seats", names, |_| json!({ "entitlement": entitlement }));
+            self.group("seats", &names, |_| json!({ "entitlement": entitlement }));
         }
     }
 
@@ -118,8 +118,8 @@ impl Ledger {
     }
 
     /// Something with the names that it is so for; `head` says what, behind so many of the names.
-    fn group(&mut self, section: &'static str, names: Vec<&AccountId>, head: impl Fn(u64) -> Value) {
-        let mut rest = names.as_slice();
+    fn group(&mut self, section: &'static str, names: &[&AccountId], head: impl Fn(u64) -> Value) {
+        let mut rest = names;
         while !rest.is_empty() {
             let mut bytes = 0;
             let fits = rest.iter().take_while(|name| {

@@ -177,7 +177,7 @@ async fn users_and_holders_are_listed_page_by_page(engine: Engine) {
 async fn a_company_of_many_is_told_by_a_snapshot(engine: Engine) {
     let world = world(engine).await;
     let id = given(&world, json!({ "terms": { "product": "game" }, "seats": 2500 })).await;
-    let (wake, woken) = std::sync::mpsc::channel();
+    let (wake, woken) = std::sync::mpsc::sync_channel(8);
     world.control.wake_for_snapshots(Box::new(move || wake.send(()).expect("heard")));
     let line = |number: u32| json!({ "account": format!("acme/{number}"), "company": "acme", "seat": id });
     let lines: Vec<Value> = (0..2500).map(line).collect();

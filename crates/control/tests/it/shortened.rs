@@ -38,9 +38,9 @@ fn shorten(control: &Control, tail: LogTail) -> u64 {
 }
 
 /// What a follower knows, by what it is about; a blob that nobody may read is nothing to know.
-fn take(known: &mut Fold<CatalogChange>, sequence: u64, change: CatalogChange) {
+fn take(known: &mut Fold<CatalogChange>, sequence: u64, change: &CatalogChange) {
     if !matches!(change, CatalogChange::LooseBlob { open: false, .. }) {
-        known.take(sequence, &change, change.clone());
+        known.take(sequence, change, change.clone());
     }
 }
 
@@ -52,7 +52,7 @@ fn content(known: &Fold<CatalogChange>) -> Vec<String> {
 
 fn folded(changes: Vec<CatalogChange>) -> Fold<CatalogChange> {
     let mut known = Fold::default();
-    changes.into_iter().for_each(|change| take(&mut known, u64::MAX, change));
+    changes.into_iter().for_each(|change| take(&mut known, u64::MAX, &change));
     known
 }
 
@@ -64,7 +64,7 @@ fn numbers(world: &World) -> Vec<i64> {
 async fn hear(feed: &mut Feed, known: &mut Fold<CatalogChange>, newest: i64) {
     while i64::try_from(feed.place().0).expect("small") < newest {
         let (sequence, change) = feed.change().await;
-        take(known, sequence, change);
+        take(known, sequence, &change);
     }
 }
 
@@ -84,7 +84,7 @@ async fn whoever_was_away_while_the_log_was_shortened_ends_with_the_same(engine:
     }
     let (mut feed, mut known) = (Feed::open(&router, None).await, Fold::default());
     let (sequence, parts) = feed.state().await;
-    parts.into_iter().for_each(|change| take(&mut known, sequence, change));
+    parts.into_iter().for_each(|change| take(&mut known, sequence, &change));
     let away = (feed.place(), known.clone());
 
     world.call(Method::DELETE, &format!("/blobs/{blob}"), "").await.ok::<Value>();
@@ -110,7 +110,7 @@ async fn whoever_was_away_while_the_log_was_shortened_ends_with_the_same(engine:
     let (sequence, parts) = back.state().await;
     assert!(sequence > place);
     let mut told = Fold::default();
-    parts.into_iter().for_each(|change| take(&mut told, sequence, change));
+    parts.into_iter().for_each(|change| take(&mut told, sequence, &change));
     assert_eq!(content(&told), content(&known));
     let gone: Vec<_> = told.lacks(&before).collect();
     assert_eq!(gone, [CatalogChange::LooseBlobGone { blob }]);
@@ -124,7 +124,7 @@ async fn whoever_was_away_while_the_log_was_shortened_ends_with_the_same(engine:
     world.product("last", "open").await;
     let (number, last) = brief.change().await;
     assert_eq!(number, hello.newest + 1);
-    take(&mut known, number, last);
+    take(&mut known, number, &last);
     // A restart tells the same as before.
     let world = world.restarted();
     assert_eq!(content(&folded(world.sink.all())), content(&known));

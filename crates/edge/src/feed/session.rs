@@ -160,7 +160,7 @@ impl<'f> Session<'f> {
             order.take(&line)?;
             match line {
                 Line::State { sequence } => self.state(&mut lines, &mut order, &hello, sequence).await?,
-                Line::Change { sequence, change } => self.changes(&mut lines, &mut order, text, sequence, change)?,
+                Line::Change { sequence, change } => self.changes(&mut lines, &mut order, &text, sequence, change)?,
                 Line::Beat { newest, .. } => self.beat(newest, order.last())?,
                 Line::Hello(_) | Line::Part { .. } | Line::Whole { .. } => return Err(OrderError::Misplaced.into()),
             }
@@ -236,12 +236,12 @@ impl<'f> Session<'f> {
         &mut self,
         lines: &mut Lines,
         order: &mut Order,
-        text: Bytes,
+        text: &Bytes,
         sequence: u64,
         change: CatalogChange,
     ) -> Result<(), SessionError> {
         if let CatalogChange::AccountsSnapshot { .. } = change {
-            return self.snapshot(&text, sequence, change);
+            return self.snapshot(text, sequence, change);
         }
         let mut bytes = text.len();
         let mut batch: Batch = vec![(text.to_vec(), sequence, change)];

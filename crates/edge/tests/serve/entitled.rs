@@ -198,7 +198,7 @@ fn a_release_is_told_of_on_the_terms_that_its_content_has() {
     rig.catalog.apply(offer("game", "beta", "windows", "2", beta));
     let token = Issuer::bearer("alice", &json!({}));
     let terms = || Terms::of("game".parse().expect("a name"));
-    let cases: [(&str, Terms, Option<u64>, Option<(u16, &str)>); 6] = [
+    for (name, terms, ends, refusal) in [
         ("all", terms(), None, None),
         (
             "stable",
@@ -215,8 +215,7 @@ fn a_release_is_told_of_on_the_terms_that_its_content_has() {
         ),
         ("windows", Terms { platforms: ["windows".parse().expect("a name")].into(), ..terms() }, None, None),
         ("ended before it was registered", terms(), Some(0), Some((403, "entitlement_ended"))),
-    ];
-    for (name, terms, ends, refusal) in cases {
+    ] {
         let holding = Holding { terms: Arc::new(terms), starts: UnixSeconds(0), ends: ends.map(UnixSeconds) };
         set(&rig, "alice", AccountFacts { holdings: [holding].into(), ..AccountFacts::default() });
         for path in ["/v1/products/game/releases/2".to_owned(), format!("/v1/blobs/{beta}")] {

@@ -185,6 +185,7 @@ fn a_link_is_explained() {
         passports: Arc::new(Passports::new(accounts, revoked, rig.issuer.clone(), [5; 32], 1 << 20)),
         policies: Arc::clone(&rig.policies),
         geo: Arc::clone(&rig.geo),
+        standing: None,
         clock: || NOW,
     };
     let explain = |link: &str| {

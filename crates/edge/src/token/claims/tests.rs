@@ -3,6 +3,7 @@
 use super::super::testing::*;
 use super::super::{TokenRefusal, verify};
 use super::*;
+use penstock_core::limits::NAME_BYTES_MAX;
 use serde_json::{Value as JsonValue, json};
 
 fn outcome(change: impl FnOnce(&mut JsonValue)) -> Result<Claims, TokenRefusal> {
