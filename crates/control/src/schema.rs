@@ -16,7 +16,7 @@ const MIGRATIONS: [&str; 7] = [
     include_str!("schema/0004_policy.sql"),
     include_str!("schema/0005_people.sql"),
     include_str!("schema/0006_feed.sql"),
-    include_str!("schema/0009_walls.sql"),
+    include_str!("schema/0007_walls.sql"),
 ];
 
 /// The version that this program writes.
