@@ -166,11 +166,14 @@ pub enum Presented {
     },
 }
 
+/// A passport that is believed for the time being.
+type Held = Rest<Arc<Passport>>;
+
 /// The passports of a node. One for all workers.
 pub struct Passports {
     hasher: ProofHasher,
-    cache: Cache,
-    refusals: Cache,
+    cache: Cache<Arc<Passport>>,
+    refusals: Cache<TokenFault>,
     accounts: Arc<Accounts>,
     revoked: Arc<Revoked>,
     verifier: Arc<dyn Verifier>,
@@ -233,7 +236,7 @@ impl Passports {
         proof: Proof<'_>,
         from: Option<IpAddr>,
         now: UnixSeconds,
-    ) -> Result<Rest, NoBearer> {
+    ) -> Result<Held, NoBearer> {
         if let Some(found) = self.remembered(hash, now) {
             return found.map_err(NoBearer::Faulty);
         }
@@ -263,16 +266,18 @@ impl Passports {
         (self.cache.len(), self.cache.bytes())
     }
 
-    fn remembered(&self, hash: &ProofHash, now: UnixSeconds) -> Option<Result<Rest, TokenFault>> {
+    fn remembered(&self, hash: &ProofHash, now: UnixSeconds) -> Option<Result<Held, TokenFault>> {
         let keys = self.keys();
-        let Some(Ok(rest)) = self.cache.get(hash, keys, now) else { return self.refusals.get(hash, keys, now) };
+        let Some(rest) = self.cache.get(hash, keys, now) else {
+            return self.refusals.get(hash, keys, now).map(|refusal| Err(refusal.value));
+        };
         if self.stands(&rest.stand) {
             return Some(Ok(rest));
         }
-        let (passport, stand) = self.known((*rest.passport).clone());
-        let passport = Arc::new(passport);
-        self.cache.renew(hash, Arc::clone(&passport), stand);
-        Some(Ok(Rest { passport, stand, ..rest }))
+        let (passport, stand) = self.known((*rest.value).clone());
+        let value = Arc::new(passport);
+        self.cache.renew(hash, Arc::clone(&value), stand);
+        Some(Ok(Rest { value, stand, ..rest }))
     }
 
     fn verify(
@@ -281,7 +286,7 @@ impl Passports {
         proof: Proof<'_>,
         from: Option<IpAddr>,
         now: UnixSeconds,
-    ) -> Result<Rest, NoBearer> {
+    ) -> Result<Held, NoBearer> {
         // Read before: what changes meanwhile makes the entry stale at once.
         let keys = self.keys();
         let verified = match proof {
@@ -295,13 +300,14 @@ impl Passports {
             Ok((passport, stand)) => {
                 let trusted = TRUST_SECONDS_MAX - jitter(hash, TRUST_SECONDS_MAX / JITTER_PART);
                 let until = passport.expires.min(now.plus(trusted));
-                let rest = Rest { passport: Arc::new(passport), stand, keys, until };
+                let rest = Rest { value: Arc::new(passport), stand, keys, until };
                 self.cache.insert(*hash, rest.clone());
                 Ok(rest)
             }
             Err(error) => {
                 if let NoBearer::Faulty(fault) = error {
-                    self.refusals.insert_fault(*hash, fault, keys, now.plus(REFUSAL_SECONDS));
+                    let until = now.plus(REFUSAL_SECONDS);
+                    self.refusals.insert(*hash, Rest { value: fault, stand: Stand::NOWHERE, keys, until });
                 }
                 Err(error)
             }
@@ -372,7 +378,7 @@ impl Passports {
             && stand.token_slot.is_none_or(|slot| self.revoked.generation_of(slot) == stand.token)
     }
 
-    fn is_current(&self, rest: &Rest, now: UnixSeconds) -> bool {
+    fn is_current(&self, rest: &Held, now: UnixSeconds) -> bool {
         rest.keys == self.keys() && now < rest.until && self.stands(&rest.stand)
     }
 }
@@ -383,9 +389,9 @@ impl std::fmt::Debug for Passports {
     }
 }
 
-fn presented(proof: Proof<'_>, found: Result<Rest, NoBearer>) -> Presented {
+fn presented(proof: Proof<'_>, found: Result<Held, NoBearer>) -> Presented {
     match found {
-        Ok(rest) if proof.is_for(&rest.passport) => Presented::Known(rest.passport),
+        Ok(rest) if proof.is_for(&rest.value) => Presented::Known(rest.value),
         Ok(_) => Presented::Elsewhere,
         Err(NoBearer::Faulty(fault)) => Presented::Faulty(fault),
         Err(NoBearer::Busy) => Presented::Busy,

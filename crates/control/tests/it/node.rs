@@ -111,7 +111,7 @@ async fn a_restart_tells_everything_in_an_order_that_makes_sense(engine: Engine)
     let told = world.sink.all();
     let status: StatusAnswer = world.get("/status").await.ok();
     assert_eq!(status.change_sequence, told.len() as u64, "the log has what edges were told");
-    assert_eq!((status.products, status.releases, status.channels, status.schema), (2, 2, 1, 6));
+    assert_eq!((status.products, status.releases, status.channels, status.schema), (2, 2, 1, 7));
     let world = world.restarted();
     let replayed = world.sink.all();
     let kinds: Vec<&str> = replayed

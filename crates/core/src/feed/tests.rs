@@ -151,8 +151,8 @@ fn gaps_repeats_and_lines_in_the_wrong_place_are_refused() {
     let beat = Line::Beat { newest: 8, at: UnixSeconds(1) };
     assert_eq!(after(9).take(&beat), Err(OrderError::Back { last: 9, newest: 8 }));
     assert_eq!(after(9).take(&Line::Hello(hello())), Err(OrderError::Misplaced));
-    let later = Line::Hello(Hello { format: 2, ..hello() });
-    assert_eq!(Order::new(None).take(&later), Err(OrderError::Format(2)));
+    let later = Line::Hello(Hello { format: FORMAT + 1, ..hello() });
+    assert_eq!(Order::new(None).take(&later), Err(OrderError::Format(FORMAT + 1)));
     assert_eq!(Order::new(Some(9)).take(&change(10)), Err(OrderError::Misplaced), "no hello");
     let mut nothing = Order::new(None);
     assert_eq!(nothing.take(&Line::Hello(hello())), Ok(()));

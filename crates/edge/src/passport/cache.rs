@@ -18,11 +18,29 @@ const QUEUES: usize = 64;
 /// Entries that one insert looks at before it takes the next, used or not: bounds its time.
 const CHANCES_MAX: usize = 16;
 /// What an entry costs beside its passport: the map's slot with its share of free ones, the queue's, the entry itself and
-/// its counters. Held against the allocator in a test.
-const ENTRY_BYTES: usize = 148;
+/// its counters. Held against the allocator in `benches/`.
+const ENTRY_BYTES: usize = 136;
 
-struct Entry {
-    passport: Result<Arc<Passport>, TokenFault>,
+/// What can be kept.
+pub(super) trait Kept: Clone {
+    /// Bytes of memory beside the entry.
+    fn weight(&self) -> usize;
+}
+
+impl Kept for Arc<Passport> {
+    fn weight(&self) -> usize {
+        weight(self)
+    }
+}
+
+impl Kept for TokenFault {
+    fn weight(&self) -> usize {
+        0
+    }
+}
+
+struct Entry<T> {
+    value: T,
     stand: Stand,
     keys: u64,
     until: UnixSeconds,
@@ -31,10 +49,14 @@ struct Entry {
     bytes: u32,
 }
 
-/// A passport, and what must not have moved for it to be believed.
+// A lookup waits for memory more than for anything else. With its hash a passport's entry is one line of the processor's
+// cache, and the passport with its counts begins on another.
+const _: () = assert!(size_of::<(ProofHash, Entry<Arc<Passport>>)>() == 64);
+
+/// A passport or a refusal, and what must not have moved for it to be believed.
 #[derive(Clone)]
-pub(super) struct Rest {
-    pub(super) passport: Arc<Passport>,
+pub(super) struct Rest<T> {
+    pub(super) value: T,
     pub(super) stand: Stand,
     /// The generation of the keys that it was verified with.
     pub(super) keys: u64,
@@ -58,17 +80,17 @@ pub(super) struct Stand {
 
 impl Stand {
     /// Of what has no account: a refusal.
-    const NOWHERE: Self = Self { account_slot: 0, token_slot: None, account: 0, token: 0 };
+    pub(super) const NOWHERE: Self = Self { account_slot: 0, token_slot: None, account: 0, token: 0 };
 }
 
-pub(super) struct Cache {
-    map: DashMap<ProofHash, Entry, BuildHasherDefault<Already>>,
+pub(super) struct Cache<T> {
+    map: DashMap<ProofHash, Entry<T>, BuildHasherDefault<Already>>,
     queues: [Mutex<VecDeque<ProofHash>>; QUEUES],
     bytes: AtomicUsize,
     bytes_max: usize,
 }
 
-impl Cache {
+impl<T: Kept> Cache<T> {
     pub(super) fn new(bytes_max: usize) -> Self {
         Self {
             map: DashMap::default(),
@@ -79,7 +101,7 @@ impl Cache {
     }
 
     /// An entry that is still believed, as far as this can tell: whether its stand moved is for others to say.
-    pub(super) fn get(&self, hash: &ProofHash, keys: u64, now: UnixSeconds) -> Option<Result<Rest, TokenFault>> {
+    pub(super) fn get(&self, hash: &ProofHash, keys: u64, now: UnixSeconds) -> Option<Rest<T>> {
         let entry = self.map.get(hash)?;
         if now >= entry.until || entry.keys != keys {
             return None;
@@ -88,26 +110,17 @@ impl Cache {
         if !entry.used.load(Ordering::Relaxed) {
             entry.used.store(true, Ordering::Relaxed);
         }
-        Some(match &entry.passport {
-            Ok(passport) => Ok(Rest { passport: Arc::clone(passport), stand: entry.stand, keys, until: entry.until }),
-            Err(fault) => Err(*fault),
-        })
+        Some(Rest { value: entry.value.clone(), stand: entry.stand, keys, until: entry.until })
     }
 
-    /// Puts a passport in, in place of one with the same hash.
-    pub(super) fn insert(&self, hash: ProofHash, rest: Rest) {
-        let bytes = counted(weight(&rest.passport));
-        let Rest { passport, stand, keys, until } = rest;
-        self.put(hash, Entry { passport: Ok(passport), stand, keys, until, used: AtomicBool::new(false), bytes });
+    /// Puts something in, in place of what had the same hash.
+    pub(super) fn insert(&self, hash: ProofHash, rest: Rest<T>) {
+        let Rest { value, stand, keys, until } = rest;
+        let bytes = counted(&value);
+        self.put(hash, Entry { value, stand, keys, until, used: AtomicBool::new(false), bytes });
     }
 
-    /// Puts a refusal in, likewise.
-    pub(super) fn insert_fault(&self, hash: ProofHash, fault: TokenFault, keys: u64, until: UnixSeconds) {
-        let used = AtomicBool::new(false);
-        self.put(hash, Entry { passport: Err(fault), stand: Stand::NOWHERE, keys, until, used, bytes: counted(0) });
-    }
-
-    fn put(&self, hash: ProofHash, entry: Entry) {
+    fn put(&self, hash: ProofHash, entry: Entry<T>) {
         self.bytes.fetch_add(entry.bytes as usize, Ordering::Relaxed);
         if let Some(before) = self.map.insert(hash, entry) {
             // It stands in its queue already.
@@ -130,13 +143,13 @@ impl Cache {
         }
     }
 
-    /// Replaces the passport of an entry that is there.
-    pub(super) fn renew(&self, hash: &ProofHash, passport: Arc<Passport>, stand: Stand) {
-        let bytes = counted(weight(&passport));
+    /// Replaces what an entry that is there has.
+    pub(super) fn renew(&self, hash: &ProofHash, value: T, stand: Stand) {
+        let bytes = counted(&value);
         if let Some(mut entry) = self.map.get_mut(hash) {
             self.bytes.fetch_add(bytes as usize, Ordering::Relaxed);
             self.bytes.fetch_sub(entry.bytes as usize, Ordering::Relaxed);
-            (entry.passport, entry.stand, entry.bytes) = (Ok(passport), stand, bytes);
+            (entry.value, entry.stand, entry.bytes) = (value, stand, bytes);
         }
         // An account may hold more than it did.
         self.keep_bound(usize::from(hash.0[9]));
@@ -174,8 +187,8 @@ impl Cache {
 }
 
 /// What an entry is counted as. The largest account is far below what a `u32` holds.
-fn counted(passport_bytes: usize) -> u32 {
-    u32::try_from(ENTRY_BYTES + passport_bytes).unwrap_or(u32::MAX)
+fn counted(value: &impl Kept) -> u32 {
+    u32::try_from(ENTRY_BYTES + value.weight()).unwrap_or(u32::MAX)
 }
 
 /// Bytes of memory of a passport. Facts may be shared with others of the same account and are counted all the same; terms

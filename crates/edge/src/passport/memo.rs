@@ -3,7 +3,7 @@
 //! It keeps the hash of the value and not the value: 700 bytes for each of 200,000 connections would be 140 MB, and a
 //! comparison would tell those who share a connection through a proxy how far they guessed.
 
-use super::cache::Rest;
+use super::Held;
 use super::hash::ProofHash;
 use penstock_core::time::UnixSeconds;
 use std::sync::{Mutex, PoisonError};
@@ -13,17 +13,17 @@ const QUIET_SECONDS: u64 = 60;
 
 /// The memory of one connection. A clone remembers nothing, and any two are equal: it is no part of what a connection is.
 #[derive(Default)]
-pub struct Memo(Mutex<Option<(ProofHash, UnixSeconds, Rest)>>);
+pub struct Memo(Mutex<Option<(ProofHash, UnixSeconds, Held)>>);
 
 impl Memo {
     /// What the same value showed a moment ago.
-    pub(super) fn get(&self, hash: &ProofHash, now: UnixSeconds) -> Option<Rest> {
+    pub(super) fn get(&self, hash: &ProofHash, now: UnixSeconds) -> Option<Held> {
         let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (known, until, rest) = last.as_ref()?;
         (known == hash && now < *until).then(|| rest.clone())
     }
 
-    pub(super) fn set(&self, hash: ProofHash, rest: Rest, now: UnixSeconds) {
+    pub(super) fn set(&self, hash: ProofHash, rest: Held, now: UnixSeconds) {
         let last = (hash, now.plus(QUIET_SECONDS), rest);
         // What was there is dropped without the lock.
         let _before = self.0.lock().unwrap_or_else(PoisonError::into_inner).replace(last);

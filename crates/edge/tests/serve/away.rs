@@ -12,7 +12,6 @@ use penstock_edge::config::{Config, Environment};
 use penstock_edge::explain::EdgeExplainer;
 use penstock_edge::feed::Standing as Heard;
 use penstock_edge::passport::Passports;
-use penstock_testkit::GeoFile;
 use serde_json::json;
 use std::sync::Arc;
 
@@ -33,12 +32,8 @@ impl Away {
     fn since(seconds: u64) -> Self {
         let rig = Rig::silent_for(seconds);
         rig.policies.configure(&Config::parse("", &Environment::default(), None).expect("the defaults"));
-        let dir = tempfile::tempdir().expect("a directory");
-        let places = dir.path().join("places.mmdb");
-        std::fs::write(&places, GeoFile::new("GeoLite2-City", 1).with("127.0.0.0/8", "IR").bytes()).expect("written");
-        rig.geo.reload(Some(&places));
         let embargo = json!({"version": 1, "classes": {
-            "X": {"regions": {"IR": "deny"}, "elsewhere": "allow", "unknown": "allow"},
+            "X": {"regions": {"IR": "deny"}, "elsewhere": "allow", "unknown": "deny"},
         }});
         rig.policies.set_embargo(serde_json::from_value::<Embargo>(embargo).expect("a policy"));
         let game = |id: &str, access, class: &str| {

@@ -120,6 +120,9 @@ impl Server {
             ("GET", ["admin", "v1", "products", p, "signing"]) => Ok(json(&self.registry.signing(&product(p))?)),
             ("GET", ["admin", "v1", "products", p, "releases"]) => Ok(json(&self.registry.releases(&product(p))?)),
             ("GET", ["admin", "v1", "products", p, "channels"]) => Ok(json(&self.registry.channels(&product(p))?)),
+            ("POST", ["admin", "v1", "products", p, "reuse"]) => {
+                Ok(json(&self.registry.reuse(&product(p), &from_json(body))?))
+            }
             ("POST", ["admin", "v1", "products", p, "releases"]) => {
                 self.registry.register(&product(p), &from_json(body))?;
                 Ok(json(&serde_json::json!({})))
