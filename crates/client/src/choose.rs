@@ -33,6 +33,10 @@ const OF_ONE_COMPONENT: [&str; 11] = [
     Refusal::DeviceRequired.code(),
 ];
 
+/// Those of them that an answer elsewhere or in an hour may take back: no reason to remove what is installed.
+const PASSING: [&str; 3] =
+    [Refusal::RegionUnknown.code(), Refusal::AgreementRequired.code(), Refusal::DeviceRequired.code()];
+
 /// A release without what is left out of it.
 pub(crate) struct Picked {
     /// Its root, with the other components only.
@@ -69,6 +73,9 @@ pub(crate) fn pick(
         match first_part(network, component, is_here, shelf, progress) {
             Ok(bytes) => fetched_bytes += bytes,
             Err(error) if !is_of_one_component(&error) => return Err(error),
+            Err(error) if is_here && refused_by(&error, &PASSING) => {
+                return Err(PullError::Component { component: name.clone(), source: Box::new(error) });
+            }
             // Only what was asked for just now is refused; what was once chosen must not keep the rest from updates.
             Err(error) if matches!(wish, Components::Only(_)) => {
                 return Err(PullError::Component { component: name.clone(), source: Box::new(error) });
@@ -129,5 +136,9 @@ fn first_part(
 }
 
 fn is_of_one_component(error: &PullError) -> bool {
-    matches!(error, PullError::EdgeRefused { code, .. } if OF_ONE_COMPONENT.contains(&code.as_str()))
+    refused_by(error, &OF_ONE_COMPONENT)
+}
+
+fn refused_by(error: &PullError, codes: &[&str]) -> bool {
+    matches!(error, PullError::EdgeRefused { code, .. } if codes.contains(&code.as_str()))
 }

@@ -143,11 +143,19 @@ impl Teller {
         let mut told = self.lock();
         let view = connection.transaction(Access::Read).map_err(RecordError::from)?;
         let mut state = Told { last: 0, removable: BTreeSet::new() };
-        state.last = retell(&view, &mut |sequence, change| {
+        let retold = retell(&view, &mut |sequence, change| {
             state.take(sequence, &change);
             self.sink.apply(sequence, change);
             Ok(())
-        })?;
+        });
+        state.last = match retold {
+            Ok(last) => last,
+            Err(error) => {
+                // The sink has these now: a later state that lacks them must take them back.
+                told.removable.append(&mut state.removable);
+                return Err(error);
+            }
+        };
         for change in told.removable.difference(&state.removable).filter_map(gone) {
             self.sink.apply(state.last, change);
         }

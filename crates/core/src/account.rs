@@ -321,8 +321,9 @@ pub type Ask<'q> = dyn FnMut(&Wanted<'_>) -> bool + 'q;
 pub enum Carries<'a> {
     /// Content of this release and nothing else, or the question is not about a blob.
     OwnContent,
-    /// Content of other releases, too. Tells whether some release that all of it is content of is as is asked.
-    OthersToo(&'a dyn Fn(&mut Ask<'_>) -> bool),
+    /// Content of other releases, too. Tells whether some release that all of it is content of is as is asked for a holding;
+    /// what is asked must depend on nothing else, as each holding's answer is kept.
+    OthersToo(&'a dyn Fn(&Holding, &mut Ask<'_>) -> bool),
 }
 
 impl fmt::Debug for Carries<'_> {
@@ -426,7 +427,7 @@ impl AccountFacts {
         // Without such limits whoever is owed a release is owed every earlier one of its audience.
         if !(terms.channels.is_empty() && terms.platforms.is_empty())
             && let Carries::OthersToo(some_whole) = wanted.carries
-            && !some_whole(&mut |whole| {
+            && !some_whole(holding, &mut |whole| {
                 reaches(terms, whole).is_ok() && covers_time(holding, whole, asking.now).is_ok()
             })
         {

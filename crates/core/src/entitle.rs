@@ -13,7 +13,9 @@ mod walk;
 pub use refusal::{Refusal, TokenFault};
 pub use walk::{Silent, Step, Walk, Walked, Witness};
 
-use crate::account::{AccountFacts, AccountKey, Ask, Asking, Carries, DeviceKey, Gap, Standing, TokenKey, Wanted};
+use crate::account::{
+    AccountFacts, AccountKey, Ask, Asking, Carries, DeviceKey, Gap, Holding, Standing, TokenKey, Wanted,
+};
 use crate::blob::BlobId;
 use crate::catalog::{AccessClass, Product, ReleaseState};
 use crate::grace::{Bound, Freshness};
@@ -21,7 +23,8 @@ use crate::id::{AccessGroup, ChannelName, ComponentName, Platform, ProductId};
 use crate::link::PathPrefix;
 use crate::place::{Embargo, Ruling, Whereabouts};
 use crate::time::UnixSeconds;
-use std::collections::BTreeSet;
+use std::cell::{OnceCell, RefCell};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Whether shared caches may keep an answer.
@@ -206,9 +209,13 @@ pub fn decide_blob<'a>(
     }
     let mut refusal = Refusal::Unknown;
     let uses = uses.into_iter();
-    let some_whole = |is_so: &mut Ask<'_>| {
-        let mut whole = uses.clone().filter(|one| one.whole).filter_map(|one| one.wanted());
-        whole.any(|(_, wanted)| is_so(&wanted))
+    // Gathered and answered once: a pack may be used by thousands of releases, and somebody may hold much.
+    let whole: OnceCell<Vec<Wanted<'a>>> = OnceCell::new();
+    let answers: RefCell<HashMap<*const Holding, bool>> = RefCell::default();
+    let some_whole = |holding: &Holding, is_so: &mut Ask<'_>| {
+        let gather = || uses.clone().filter(|one| one.whole).filter_map(|one| Some(one.wanted()?.1)).collect();
+        let find = || whole.get_or_init(gather).iter().any(is_so);
+        *answers.borrow_mut().entry(std::ptr::from_ref(holding)).or_insert_with(find)
     };
     for one in uses.clone() {
         let Some((product, mut wanted)) = one.wanted() else { continue };
@@ -253,7 +260,7 @@ fn decide(
     // To those who do not hold it, a closed product looks like none, whatever else would stand in their way.
     let is_named = match caller {
         Caller::Known(passport) => passport.facts.as_ref().is_some_and(|facts| {
-            let names_it = |holding: &crate::account::Holding| holding.terms.product == product.id;
+            let names_it = |holding: &Holding| holding.terms.product == product.id;
             let is_good = is_current(passport, scene.now) && !passport.is_revoked && !is_called_back(passport);
             is_good
                 && passport.is_for(&product.id)

@@ -156,6 +156,15 @@ impl EdgeCatalog {
         })
     }
 
+    /// The platform that a channel is for, where it is for one only.
+    #[must_use]
+    pub fn only_platform(&self, product: &ProductId, channel: &ChannelName) -> Option<Platform> {
+        let names = self.names();
+        let mut platforms = names.products.get(product)?.offers.get(channel)?.keys();
+        let one = platforms.next()?;
+        platforms.next().is_none().then(|| one.clone())
+    }
+
     /// A release for a platform, chosen as [`Self::offered`] does.
     #[must_use]
     pub fn release(&self, product: &ProductId, version: &Version, platform: Option<&Platform>) -> Found<Document> {

@@ -110,8 +110,10 @@ impl Follower {
             match follower.know(&journal, None) {
                 Ok(()) => {
                     let Place { sequence, .. } = journal.place();
-                    follower.standing.whole(sequence, journal.heard());
-                    let heard = journal.heard().0;
+                    // By a clock that was ahead it may have been heard tomorrow.
+                    let heard = journal.heard().min((follower.parts.clock)());
+                    follower.standing.whole(sequence, heard);
+                    let heard = heard.0;
                     tracing::info!(sequence, heard, "this edge knows what it knew");
                 }
                 Err(Unknowable::Journal(error)) => return Err(error),

@@ -124,10 +124,11 @@ impl Proof<'_> {
     }
 
     /// What is hashed: of a token its own text, or one good token would be as many entries as it has spellings.
-    fn value(&self) -> &[u8] {
+    /// A value without the scheme has none, or it would share the entry of the right spelling.
+    fn value(&self) -> Option<&[u8]> {
         match self {
-            Self::Token(value) => bearer_text(value).unwrap_or(value),
-            Self::Link { text, .. } => text.as_bytes(),
+            Self::Token(value) => bearer_text(value),
+            Self::Link { text, .. } => Some(text.as_bytes()),
         }
     }
 
@@ -226,8 +227,9 @@ impl Passports {
         presented(proof, found)
     }
 
+    /// `None` for what is no proof of anything, whatever it says.
     fn hash(&self, proof: Proof<'_>) -> Option<ProofHash> {
-        self.hasher.hash(proof.kind(), proof.value())
+        self.hasher.hash(proof.kind(), proof.value()?)
     }
 
     fn look_up(

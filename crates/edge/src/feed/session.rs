@@ -322,14 +322,14 @@ impl<'f> Session<'f> {
         self.was_current = true;
         let follower = &mut *self.follower;
         let now = (follower.parts.clock)();
+        if follower.failed_at.is_some_and(|failed| failed.elapsed() >= JOURNAL_AGAIN) {
+            return Err(SessionError::JournalAgain);
+        }
         if follower.pending.is_some() {
             // What it holds may have been true for long.
             return Ok(());
         }
         follower.standing.current(now);
-        if follower.failed_at.is_some_and(|failed| failed.elapsed() >= JOURNAL_AGAIN) {
-            return Err(SessionError::JournalAgain);
-        }
         if follower.failed_at.is_none() && self.beat_kept.is_none_or(|kept| kept.elapsed() >= BEAT_KEPT_EVERY) {
             self.beat_kept = Some(Instant::now());
             if let Some(journal) = &mut follower.journal {

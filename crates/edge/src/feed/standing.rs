@@ -60,7 +60,8 @@ impl Standing {
 
     /// Nothing newer was there at that moment.
     pub fn current(&self, heard: UnixSeconds) {
-        self.0.heard.fetch_max(heard.0, Ordering::Relaxed);
+        // Not the latest ever: a clock that was ahead once must not make this young for as long as it was.
+        self.0.heard.store(heard.0, Ordering::Relaxed);
     }
 
     pub(super) fn following(&self, is_following: bool) {

@@ -77,12 +77,16 @@ fn a_token_is_one_entry_however_it_is_spelled() {
     accounts.set(1, accounts.pseudonyms().account("alice"), with(Standing::Active));
     let text = String::from_utf8(token("alice", "good")).expect("text");
     let text = text.strip_prefix("Bearer ").expect("a scheme");
+    let is_malformed =
+        |value: &str| matches!(passports.of(value.as_bytes(), None, NOW), Presented::Faulty(TokenFault::Malformed));
+    assert!(is_malformed(text), "without its scheme it is no token, and keeps nobody from using the real one");
     for spelling in ["Bearer ", "bearer ", "BEARER ", "bEaReR    "] {
         for end in ["", " ", "   "] {
             let found = passports.of(format!("{spelling}{text}{end}").as_bytes(), None, NOW);
             assert_eq!(standing(&found), Some(Standing::Active), "{spelling:?} {end:?}");
         }
     }
+    assert!(is_malformed(text), "nor does it become one when the real one is known");
     assert_eq!((passports.held().0, issuer.verifications.load(Ordering::SeqCst)), (1, 1));
 }
 

@@ -49,7 +49,9 @@ impl Server {
         conn: &ConnInfo,
     ) -> Result<Response<Body>, Refused> {
         let ChannelAsked { product, channel, platform, .. } = asked;
-        let _grant = self.channel_grant(product, platform.as_ref(), channel, head, conn)?;
+        // Whoever names none is told of the only one there is, and must be owed that one.
+        let only = if platform.is_none() { self.catalog.only_platform(product, channel) } else { None };
+        let _grant = self.channel_grant(product, platform.as_ref().or(only.as_ref()), channel, head, conn)?;
         let offered = found(self.catalog.offered(product, channel, platform.as_ref(), asked.have.as_ref()))?;
         let choice = self.choice(&offered, asked, head, conn)?;
         respond(found(offered.answer(choice))?, Caching::Never, head)

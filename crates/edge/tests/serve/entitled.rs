@@ -226,7 +226,15 @@ fn a_release_is_told_of_on_the_terms_that_its_content_has() {
             }
         }
     }
+    let linux = Terms { platforms: ["linux".parse().expect("a name")].into(), ..terms() };
+    let holding = Holding { terms: Arc::new(linux), starts: UnixSeconds(0), ends: None };
+    set(&rig, "alice", AccountFacts { holdings: [holding].into(), ..AccountFacts::default() });
+    for query in ["", "?platform=windows"] {
+        let path = format!("/v1/products/game/channels/beta{query}");
+        ask(&rig, &path, &token).assert_problem(403, "platform_not_included");
+    }
     set(&rig, "alice", holds(&["game"]));
+    assert_eq!(ask(&rig, "/v1/products/game/channels/beta", &token).status, 200);
     assert_eq!(ask(&rig, &format!("/v1/blobs/{blob}"), &token).status, 200);
     ask(&rig, "/v1/products/game/releases/3", &token).assert_problem(404, "unknown");
 }
