@@ -1,7 +1,7 @@
 //! One connection to control's feed, from the hello to whatever ends it.
 //!
 //! What a line asks for is done before the next one is looked at: first the disk, then the copy. Only a snapshot of accounts
-//! is not waited for: see [`arrival`](super::arrival).
+//! is not waited for: see `feed::arrival`.
 
 use super::arrival::{Pending, acquire, arrival, is_there};
 use super::connection::{self, Lines};
