@@ -24,7 +24,7 @@ use crate::link::PathPrefix;
 use crate::place::{Embargo, Ruling, Whereabouts};
 use crate::time::UnixSeconds;
 use std::cell::{OnceCell, RefCell};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Whether shared caches may keep an answer.
@@ -211,7 +211,7 @@ pub fn decide_blob<'a>(
     let uses = uses.into_iter();
     // Gathered and answered once: a pack may be used by thousands of releases, and somebody may hold much.
     let whole: OnceCell<Vec<Wanted<'a>>> = OnceCell::new();
-    let answers: RefCell<HashMap<*const Holding, bool>> = RefCell::default();
+    let answers: RefCell<BTreeMap<*const Holding, bool>> = RefCell::default();
     let some_whole = |holding: &Holding, is_so: &mut Ask<'_>| {
         let gather = || uses.clone().filter(|one| one.whole).filter_map(|one| Some(one.wanted()?.1)).collect();
         let find = || whole.get_or_init(gather).iter().any(is_so);

@@ -92,12 +92,6 @@ impl EdgeCatalog {
         decide(entry.loose == Some(Loose::Open), Uses { names: &names, parts: entry.uses.iter().rev() })
     }
 
-    /// Calls `decide` with a product, when it is known.
-    pub fn with_product<T>(&self, product: &ProductId, decide: impl FnOnce(Option<&Product>) -> T) -> T {
-        let names = self.names();
-        decide(names.products.get(product).and_then(|mark| mark.product.as_ref()))
-    }
-
     /// Calls `decide` with a product, when it is known, and what terms may say of one of its releases: of the product alone
     /// while there is no such release, or several and no platform was named.
     pub fn with_release<T>(
@@ -129,6 +123,37 @@ impl EdgeCatalog {
         decide(mark.product.as_ref().map(|product| (product, wanted)))
     }
 
+    /// Calls `decide` with what a channel offers, or any channel where none is named. The platform is the one that
+    /// [`Self::offered`] chooses, so that nobody is told of one by not naming it.
+    pub fn with_channel<T>(
+        &self,
+        product: &ProductId,
+        channel: Option<&ChannelName>,
+        platform: Option<&Platform>,
+        decide: impl FnOnce(Option<(&Product, Wanted<'_>)>) -> T,
+    ) -> T {
+        let names = self.names();
+        let Some(mark) = names.products.get(product) else { return decide(None) };
+        let offers = channel.and_then(|channel| mark.offers.get(channel));
+        let chosen = match offers.map(|platforms| Found::choose(platforms, platform)) {
+            Some(Found::One(told)) => Some(told.platform()),
+            _ => platform,
+        };
+        let any = Platform::any();
+        let channels = channel.map(|channel| BTreeSet::from([channel.clone()]));
+        let wanted = Wanted {
+            product,
+            platform: chosen.unwrap_or(&any),
+            component: None,
+            group: None,
+            channels: channels.as_ref(),
+            registered: None,
+            state: ReleaseState::Live,
+            carries: Carries::OwnContent,
+        };
+        decide(mark.product.as_ref().map(|product| (product, wanted)))
+    }
+
     /// What a channel offers for a platform, to a caller that has a version. Without a platform: for `any`, else for the
     /// only one there is.
     #[must_use]
@@ -154,15 +179,6 @@ impl EdgeCatalog {
             let fallback = told.offer.fallback.as_ref().map_or(target, |fallback| standing(&fallback.version));
             Found::One(Offered { told: Arc::clone(told), target, fallback })
         })
-    }
-
-    /// The platform that a channel is for, where it is for one only.
-    #[must_use]
-    pub fn only_platform(&self, product: &ProductId, channel: &ChannelName) -> Option<Platform> {
-        let names = self.names();
-        let mut platforms = names.products.get(product)?.offers.get(channel)?.keys();
-        let one = platforms.next()?;
-        platforms.next().is_none().then(|| one.clone())
     }
 
     /// A release for a platform, chosen as [`Self::offered`] does.

@@ -9,21 +9,18 @@ use crate::geo::Geo;
 use crate::passport::{Bearer, Passports, Presented, Proof};
 use crate::policy::Policies;
 use crate::turn::{self, Inquirer, Names};
-use penstock_core::account::{Carries, Wanted};
-use penstock_core::catalog::ReleaseState;
 use penstock_core::channel::Choice;
 use penstock_core::desk::{ExplainAnswer, ExplainQuestion, ExplainStep, Explainer};
 use penstock_core::entitle::{
     Caller, Passport, Refusal, Scene, Step, TokenFault, Verdict, Walk, Walked, decide_blob, decide_product,
 };
 use penstock_core::grace::Freshness;
-use penstock_core::id::{ChannelName, Platform, ProductId};
+use penstock_core::id::{ChannelName, ProductId};
 use penstock_core::link::{self, RawLink};
 use penstock_core::place::{Place, Whereabouts};
 use penstock_core::reply::Problem;
 use penstock_core::request::InstallId;
 use penstock_core::time::UnixSeconds;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The edge as one who explains.
@@ -80,21 +77,10 @@ impl Explainer for EdgeExplainer {
                 (format!("blob {blob}"), refusal(&verdict))
             }
             (None, Some(product)) => {
-                let any = Platform::any();
-                let channels = question.channel.clone().map(|channel| BTreeSet::from([channel]));
-                let wanted = Wanted {
-                    product,
-                    platform: question.platform.as_ref().unwrap_or(&any),
-                    component: None,
-                    group: None,
-                    channels: channels.as_ref(),
-                    registered: None,
-                    state: ReleaseState::Live,
-                    carries: Carries::OwnContent,
-                };
-                let verdict = self.catalog.with_product(product, |known| {
-                    decide_product(known.map(|known| (known, wanted)), caller, &scene, &mut walk)
-                });
+                let (channel, platform) = (question.channel.as_ref(), question.platform.as_ref());
+                let verdict = self
+                    .catalog
+                    .with_channel(product, channel, platform, |known| decide_product(known, caller, &scene, &mut walk));
                 (format!("product {product}"), refusal(&verdict))
             }
             (None, None) => ("nothing".to_owned(), Some(Refusal::Unknown)),

@@ -11,15 +11,12 @@ use crate::turn::{self, Inquirer};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode};
-use penstock_core::account::{Carries, Wanted};
-use penstock_core::catalog::ReleaseState;
 use penstock_core::channel::Choice;
 use penstock_core::entitle::{ProductGrant, Refusal, Silent, Visibility, decide_product};
 use penstock_core::id::{ChannelName, Platform, ProductId, Version};
 use penstock_core::place::Whereabouts;
 use penstock_core::reply::Problem;
 use penstock_core::request::InstallId;
-use std::collections::BTreeSet;
 
 /// What a document says about caching.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,9 +46,12 @@ impl Server {
         conn: &ConnInfo,
     ) -> Result<Response<Body>, Refused> {
         let ChannelAsked { product, channel, platform, .. } = asked;
-        // Whoever names none is told of the only one there is, and must be owed that one.
-        let only = if platform.is_none() { self.catalog.only_platform(product, channel) } else { None };
-        let _grant = self.channel_grant(product, platform.as_ref().or(only.as_ref()), channel, head, conn)?;
+        // The grant to learn what the channel offers. Its content is asked for blob by blob.
+        let _grant: ProductGrant = self.decide(head, conn, |caller, scene| {
+            self.catalog.with_channel(product, Some(channel), platform.as_ref(), |known| {
+                decide_product(known, caller, scene, &mut Silent)
+            })
+        })?;
         let offered = found(self.catalog.offered(product, channel, platform.as_ref(), asked.have.as_ref()))?;
         let choice = self.choice(&offered, asked, head, conn)?;
         respond(found(offered.answer(choice))?, Caching::Never, head)
@@ -104,34 +104,6 @@ impl Server {
     /// `/v1/catalog`.
     pub(super) fn listing(&self, head: &Parts) -> Result<Response<Body>, Refused> {
         respond(self.catalog.listing(), Caching::Revalidate, head)
-    }
-
-    /// The grant to learn what a channel offers. Its content is asked for blob by blob.
-    fn channel_grant(
-        &self,
-        product: &ProductId,
-        platform: Option<&Platform>,
-        channel: &ChannelName,
-        head: &Parts,
-        conn: &ConnInfo,
-    ) -> Result<ProductGrant, Refused> {
-        let any = Platform::any();
-        let channels = BTreeSet::from([channel.clone()]);
-        let wanted = Wanted {
-            product,
-            platform: platform.unwrap_or(&any),
-            component: None,
-            group: None,
-            channels: Some(&channels),
-            registered: None,
-            state: ReleaseState::Live,
-            carries: Carries::OwnContent,
-        };
-        self.decide(head, conn, |caller, scene| {
-            self.catalog.with_product(product, |known| {
-                decide_product(known.map(|known| (known, wanted)), caller, scene, &mut Silent)
-            })
-        })
     }
 }
 

@@ -132,7 +132,7 @@ impl Edge {
     }
 
     fn has(&self, product: &str) -> bool {
-        self.copy.catalog.with_product(&product.parse().expect("a name"), |known| known.is_some())
+        self.copy.catalog.with_channel(&product.parse().expect("a name"), None, None, |known| known.is_some())
     }
 
     #[track_caller]

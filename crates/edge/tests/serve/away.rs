@@ -9,9 +9,7 @@ use penstock_core::desk::{ExplainQuestion, Explainer as _};
 use penstock_core::place::Embargo;
 use penstock_core::time::UnixSeconds;
 use penstock_edge::config::{Config, Environment};
-use penstock_edge::explain::EdgeExplainer;
 use penstock_edge::feed::Standing as Heard;
-use penstock_edge::passport::Passports;
 use serde_json::json;
 use std::sync::Arc;
 
@@ -145,15 +143,7 @@ fn explain_shows_how_old_it_is_and_how_long_it_would_do() {
     let away = Away::since(8 * DAY);
     let (rig, standing) = (&away.rig, Heard::default());
     standing.whole(1, UnixSeconds(NOW.0 - 8 * DAY));
-    let (accounts, revoked) = (Arc::clone(&rig.accounts), Arc::clone(&rig.revoked));
-    let explainer = EdgeExplainer {
-        catalog: Arc::clone(&rig.catalog),
-        passports: Arc::new(Passports::new(accounts, revoked, rig.issuer.clone(), [5; 32], 1 << 20)),
-        policies: Arc::clone(&rig.policies),
-        geo: Arc::clone(&rig.geo),
-        standing: Some(standing),
-        clock: || NOW,
-    };
+    let explainer = rig.explainer(Some(standing));
     let question: ExplainQuestion =
         serde_json::from_value(json!({ "product": "game", "account": "alice" })).expect("a question");
     let answer = explainer.explain(&question);

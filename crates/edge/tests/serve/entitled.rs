@@ -5,6 +5,7 @@ use crate::rig::{Answer, Over, Rig, content, offer, product, release};
 use penstock_core::account::{AccountFacts, Holding, Standing, Terms};
 use penstock_core::blob::BlobId;
 use penstock_core::catalog::{AccessClass, ReleaseState};
+use penstock_core::desk::{ExplainQuestion, Explainer as _};
 use penstock_core::time::UnixSeconds;
 use penstock_edge::serve::PlainTokens;
 use penstock_store::Reading;
@@ -233,6 +234,10 @@ fn a_release_is_told_of_on_the_terms_that_its_content_has() {
         let path = format!("/v1/products/game/channels/beta{query}");
         ask(&rig, &path, &token).assert_problem(403, "platform_not_included");
     }
+    let question = json!({ "product": "game", "channel": "beta", "account": "alice" });
+    let question: ExplainQuestion = serde_json::from_value(question).expect("a question");
+    let explained = rig.explainer(None).explain(&question);
+    assert_eq!(explained.code.as_deref(), Some("platform_not_included"), "support is told the same");
     set(&rig, "alice", holds(&["game"]));
     assert_eq!(ask(&rig, "/v1/products/game/channels/beta", &token).status, 200);
     assert_eq!(ask(&rig, &format!("/v1/blobs/{blob}"), &token).status, 200);

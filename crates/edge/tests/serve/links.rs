@@ -9,8 +9,6 @@ use penstock_core::desk::{ExplainQuestion, Explainer as _};
 use penstock_core::link::{LINK_ISSUER, LinkAnswer, LinkTerms};
 use penstock_core::sign::SecretKey;
 use penstock_core::time::UnixSeconds;
-use penstock_edge::explain::EdgeExplainer;
-use penstock_edge::passport::Passports;
 use penstock_edge::serve::PlainTokens;
 use penstock_store::Reading;
 use serde_json::json;
@@ -179,15 +177,7 @@ fn a_link_is_explained() {
     let rig = rig();
     let blob = game(&rig, "game", AccessClass::Licensed);
     let path = format!("/v1/blobs/{blob}");
-    let (accounts, revoked) = (Arc::clone(&rig.accounts), Arc::clone(&rig.revoked));
-    let explainer = EdgeExplainer {
-        catalog: Arc::clone(&rig.catalog),
-        passports: Arc::new(Passports::new(accounts, revoked, rig.issuer.clone(), [5; 32], 1 << 20)),
-        policies: Arc::clone(&rig.policies),
-        geo: Arc::clone(&rig.geo),
-        standing: None,
-        clock: || NOW,
-    };
+    let explainer = rig.explainer(None);
     let explain = |link: &str| {
         let question: ExplainQuestion =
             serde_json::from_value(json!({ "blob": blob, "link": link })).expect("a question");

@@ -11,6 +11,7 @@ use penstock_core::time::UnixSeconds;
 use penstock_edge::catalog::EdgeCatalog;
 use penstock_edge::copy::EdgeCopy;
 use penstock_edge::deadline::{Counted, Progress};
+use penstock_edge::explain::EdgeExplainer;
 use penstock_edge::feed::Standing;
 use penstock_edge::geo::{Geo, PlaceMemo};
 use penstock_edge::listen::proxy;
@@ -167,6 +168,19 @@ impl Rig {
             policies: Arc::clone(&self.policies),
             store: self.store.clone(),
             standing: Standing::default(),
+            clock: || NOW,
+        }
+    }
+
+    /// What tells why this edge lets somebody in or does not.
+    pub(crate) fn explainer(&self, standing: Option<Standing>) -> EdgeExplainer {
+        let (accounts, revoked) = (Arc::clone(&self.accounts), Arc::clone(&self.revoked));
+        EdgeExplainer {
+            catalog: Arc::clone(&self.catalog),
+            passports: Arc::new(Passports::new(accounts, revoked, self.issuer.clone(), [5; 32], 1 << 20)),
+            policies: Arc::clone(&self.policies),
+            geo: Arc::clone(&self.geo),
+            standing,
             clock: || NOW,
         }
     }

@@ -11,13 +11,10 @@ use penstock_core::desk::{ExplainQuestion, Explainer as _};
 use penstock_core::rollout::{Asker, Minimum, Motion, Rollout, Salt};
 use penstock_core::segment::Segment;
 use penstock_edge::config::{Config, Environment};
-use penstock_edge::explain::EdgeExplainer;
-use penstock_edge::passport::Passports;
 use penstock_edge::serve::PlainTokens;
 use penstock_store::Reading;
 use penstock_testkit::GeoFile;
 use serde_json::{Value, json};
-use std::sync::Arc;
 
 const PATH: &str = "/v1/products/game/channels/stable";
 
@@ -307,15 +304,7 @@ fn support_is_told_whose_turn_it_is_and_why() {
         Some(Minimum { version: "2".parse().expect("a version"), message: String::new() }),
     );
     let rig = &world.rig;
-    let (accounts, revoked) = (Arc::clone(&rig.accounts), Arc::clone(&rig.revoked));
-    let explainer = EdgeExplainer {
-        catalog: Arc::clone(&rig.catalog),
-        passports: Arc::new(Passports::new(accounts, revoked, rig.issuer.clone(), [5; 32], 1 << 20)),
-        policies: Arc::clone(&rig.policies),
-        geo: Arc::clone(&rig.geo),
-        standing: None,
-        clock: || NOW,
-    };
+    let explainer = rig.explainer(None);
     let explain = |account: &str| {
         let question: ExplainQuestion = serde_json::from_value(json!({
             "product": "game", "channel": "stable", "account": account, "install": "install-1", "have": "1",
